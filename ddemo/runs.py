@@ -3,16 +3,33 @@
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from importlib.metadata import version
 from typing import Any
+
+import torch
 
 from ddemo import __version__
 from ddemo.denoisers import Checkpoint
 from ddemo.errors import InputError
-from ddemo.sampling import Clock, FillRules, Frame, Lane, SamplerConfig, denoise, read_text
+from ddemo.sampling import (
+    SAMPLERS,
+    Canvas,
+    Engine,
+    FillRules,
+    Frame,
+    Lane,
+    SamplerConfig,
+    check_process,
+    denoise,
+    fresh_clock,
+    from_noise,
+    read_text,
+)
 from ddemo.sampling.canvas import joins_a_word
 from ddemo.sampling.config import quoted
 from ddemo.sampling.edits import clock_after_edits, edited_canvas
+from ddemo.sampling.samplers import QUOTAS
 from ddemo.trace import Segment, Trace
 
 MOST_NEW_TOKENS = 1_000_000  # far more than any checkpoint takes; below it, the checkpoint's own limit is named
@@ -22,18 +39,30 @@ def begin(checkpoint: Checkpoint, text: str, length: int, config: SamplerConfig)
     """A trace without frames: the canvas of a text, ready to be denoised from t = 1.
 
     Raises:
-        InputError: the text cannot be read, is too long or has nothing to fill.
+        InputError: the text cannot be read, is too long or has nothing to fill, or the settings do not fit it or the
+            checkpoint's noise.
     """
-    canvas = read_text(text, length, checkpoint.codec, checkpoint.denoiser.max_length)
+    denoiser, codec = checkpoint.denoiser, checkpoint.codec
+    check_process(config, denoiser.process, checkpoint.id)
+    canvas = read_text(text, length, codec, denoiser.max_length)
+    clock = fresh_clock(canvas, config, codec.mask_id)
+    canvas = _noised(checkpoint, canvas, config, 0)
     trace = Trace(
         checkpoint=checkpoint.as_dict(),
         config=config,
-        mask_id=checkpoint.codec.mask_id,
-        segments=[Segment(canvas, Clock(0, config.steps))],
+        mask_id=codec.mask_id,
+        segments=[Segment(canvas, clock)],
         versions=library_versions(),
     )
     learn_pieces(trace, checkpoint, canvas.tokens.tolist())
     return trace
+
+
+def _noised(checkpoint: Checkpoint, canvas: Canvas, config: SamplerConfig, step: int) -> Canvas:
+    """The canvas as the checkpoint's noise would have it: masks, or random words in their place."""
+    if checkpoint.denoiser.process == "absorbing":
+        return canvas
+    return from_noise(canvas, checkpoint.codec.mask_id, ~checkpoint.codec.never_drawn, config.seed, step=step)
 
 
 def proceed(
@@ -58,44 +87,68 @@ def proceed(
     canvas = trace.canvas_at(step, segment)
     branch = trace.cut_at(step, segment)
     if cells is None:
-        if not (canvas.tokens == trace.mask_id).any():
-            raise InputError("Nothing is masked at this step, so there is nothing to fill: mask a word and continue.")
+        if not Lane(**_where(branch)).prepared(checkpoint.denoiser):
+            raise InputError("Nothing is left to do at this step: mask a word and continue.")
         return branch
     codec = checkpoint.codec
     edited, edits = edited_canvas(canvas, cells, codec, codec.never_drawn, checkpoint.denoiser.max_length)
     clock = clock_after_edits(edited, codec.mask_id, step, trace.config)
+    edited = _noised(checkpoint, edited, trace.config, step)
     branch.segments.append(Segment(edited, clock, tuple(edits)))
     learn_pieces(branch, checkpoint, edited.tokens.tolist())
     return branch
 
 
-def carry_out(checkpoint: Checkpoint, trace: Trace, stopped: Callable[[], bool] = lambda: False) -> Iterator[Frame]:
+def carry_out(
+    checkpoint: Checkpoint, trace: Trace, stopped: Callable[[], bool] = lambda: False, engine: Engine | None = None
+) -> Iterator[Frame]:
     """Denoise the last segment of `trace`, appending each frame to it before yielding it.
 
     The trace ends "finished", or "stopped" when `stopped()` says so before a step or the caller closes the
     generator; what was done until then stays usable.
+
+    Args:
+        engine: where lanes of other callers share the forward pass; without one the run is alone.
+
+    Raises:
+        Exception: whatever went wrong in the lane.
     """
-    segment, codec = trace.segments[-1], checkpoint.codec
-    lane = Lane(
-        canvas=segment.canvas,
-        config=trace.config,
-        clock=segment.clock,
-        number=trace.lane,
-        step=trace.last_step,
-        tokens=trace.tokens_at(trace.last_step),
-        nfe=trace.nfe,
-    )
+    lane = Lane(**_where(trace))
     began, before = time.perf_counter(), trace.seconds
     trace.state = "stopped"
-    for turn in denoise(checkpoint.denoiser, [lane], FillRules.of(codec)):
-        for _, frame in turn:
-            trace.frames.append(frame)
-            trace.seconds = before + time.perf_counter() - began
-            learn_pieces(trace, checkpoint, {*frame.ids.ravel().tolist(), *frame.tokens.tolist()})
-            yield frame
-        if stopped():
-            return
+    turns = engine.run([lane]) if engine else denoise(checkpoint.denoiser, [lane], FillRules.of(checkpoint.codec))
+    with closing(turns):
+        for turn in turns:
+            for _, frame in turn:
+                trace.frames.append(frame)
+                trace.seconds = before + time.perf_counter() - began
+                learn_pieces(trace, checkpoint, {*frame.ids.ravel().tolist(), *frame.tokens.tolist()})
+                yield frame
+            if stopped():
+                return
+    if lane.failure:
+        raise lane.failure
     trace.state = "finished"
+
+
+def _where(trace: Trace) -> dict[str, Any]:
+    """A lane's fields, where the trace stands."""
+    segment = trace.segments[-1]
+    frames = [frame for frame in trace.frames if frame.step > segment.clock.first]
+    decoded = torch.ones(len(segment.canvas), dtype=torch.float64)
+    for frame in frames:
+        decoded[torch.from_numpy(frame.written).long()] = torch.from_numpy(frame.chosen).double()
+    return {
+        "canvas": segment.canvas,
+        "config": trace.config,
+        "clock": segment.clock,
+        "number": trace.lane,
+        "step": trace.last_step,
+        "tokens": trace.tokens_at(trace.last_step),
+        "nfe": trace.nfe,
+        "time": frames[-1].s if frames else segment.clock.start,
+        "decoded": decoded,
+    }
 
 
 def checked_request(text: Any, length: Any) -> tuple[str, int]:
@@ -147,7 +200,8 @@ def notes(trace: Trace, text: str = "") -> list[str]:
     found = []
     if joins_a_word(text):
         found.append("A mask stands against a word, so what fills it becomes part of that word.")
-    if steps > masks and trace.config.sampler != "ancestral":
+    sampler = SAMPLERS[trace.config.sampler]
+    if steps > masks > 0 and sampler.group == QUOTAS and not sampler.remasks and not trace.config.block_length:
         found.append(f"There are {masks} masks, so the run ends after {masks} of the {steps} steps.")
     return found
 

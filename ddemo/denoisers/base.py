@@ -15,6 +15,10 @@ class Denoiser(Protocol):
         mask_id: token id of the mask.
         max_length: the longest canvas in tokens.
         takes_time: False when p(x0 | x_t) does not depend on t, so that an unchanged canvas needs no call.
+        process: the noise that the checkpoint reverses, "absorbing" or "uniform".
+        predicts: "posterior" for p(x0_i | x_t) given all of x_t, "leave-one-out" for the same given x_t without
+            position i. Where the position holds nothing, as under a mask, they are the same; a token that may be
+            noise says something about x0_i, so under uniform noise they differ.
         device: where tokens are expected and logits are returned.
     """
 
@@ -23,6 +27,8 @@ class Denoiser(Protocol):
     mask_id: int
     max_length: int
     takes_time: bool
+    process: str
+    predicts: str
     device: torch.device
 
     def __call__(self, tokens: Tensor, times: Tensor, lengths: Tensor, wanted: Tensor) -> Tensor:
@@ -30,9 +36,10 @@ class Denoiser(Protocol):
 
         Args:
             tokens: [B, L] int64, rows padded on the right.
-            times: [B] float, t of each row.
+            times: [B] float32 or float64, the noised share 1 - alpha of each row: t under the linear schedule.
             lengths: [B] int64, tokens in each row that are not padding.
-            wanted: [B, L] bool with N true.
+            wanted: [B, L] bool with N true. Under absorbing noise, a position that holds a token asks for what
+                would stand there were it masked; networks that learnt at masks alone extrapolate.
 
         Returns:
             [N, V] float32 logits of p(x0 | x_t), in row-major order of `wanted`.

@@ -86,6 +86,12 @@ class TextCodec:
         return never
 
     @cached_property
+    def ends(self) -> Tensor:
+        """[E] int64: ids that say that the text is over; none for a tokenizer without such a token."""
+        end = self.tokenizer.eos_token_id
+        return torch.tensor([] if end is None else [end], dtype=torch.int64)
+
+    @cached_property
     def leads_with_space(self) -> Tensor:
         """[V] bool: tokens such as " word": exactly one space, then something visible."""
         return self._where(lambda piece: piece[:1] == " " and piece[1:2] != "" and not piece[1].isspace())

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
+from ddemo.denoisers import exact_world
 from ddemo.denoisers.base import Denoiser
 from ddemo.denoisers.codec import TextCodec
 from ddemo.denoisers.masked_lm import MaskedLMDenoiser
@@ -61,22 +63,34 @@ class Checkpoint:
         }
 
 
+@dataclass(frozen=True)
+class Family:
+    """A kind of checkpoint that is read here.
+
+    Attributes:
+        processes: the noises that its checkpoints can reverse; the first is meant where config.json names none.
+        codec: its text codec.
+        load: (directory, codec, process, canvas limit, device, dtype) -> the denoiser and the type that its weights
+            have in memory. Raises InputError for damaged files.
+    """
+
+    processes: tuple[str, ...]
+    codec: type[TextCodec]
+    load: Callable[[Path, TextCodec, str, int, torch.device, torch.dtype], tuple[Denoiser, torch.dtype]]
+
+
 def find_checkpoint(name: str) -> Path:
-    """The directory of a shipped checkpoint's id, or of a path, checked to be a masked model as far as files tell.
+    """The directory of a shipped checkpoint's id, or of a path, checked to be readable as far as files tell.
 
     Raises:
-        InputError: no such directory, files missing or unreadable, or not a masked language model.
+        InputError: no such directory, files missing or unreadable, or of no family that is read here.
     """
     shipped = {path.name: path for path in SHIPPED.glob("*") if (path / "config.json").is_file()}
     directory = shipped.get(name) or _named_directory(name)
     if directory is None:
         known = ", ".join(sorted(shipped)) or "none"
         raise InputError(f"There is no checkpoint {name[:200]!r}: neither a directory nor a shipped one ({known}).")
-    kinds = _read_config(directory).get("architectures")
-    kinds = [str(kind)[:80] for kind in kinds] if isinstance(kinds, list) else []
-    if not any(kind.endswith("ForMaskedLM") for kind in kinds):
-        named = ", ".join(kinds[:3]) or "no architecture"
-        raise InputError(f"{directory.name} is not a masked language model (its config names {named}).")
+    process_of(directory)
     weights = sorted(directory.glob("*.safetensors"))
     if not weights:
         raise InputError(f"{directory.name} has no weights: a .safetensors file is missing.")
@@ -87,9 +101,25 @@ def find_checkpoint(name: str) -> Path:
     return directory
 
 
+def process_of(directory: Path) -> str:
+    """The noise that a checkpoint reverses, "absorbing" or "uniform", as its config.json tells.
+
+    Raises:
+        InputError: of no family that is read here, or for a noise that its family does not reverse.
+    """
+    config = _read_config(directory)
+    known = _family_of(directory, config).processes
+    process = config.get("process", known[0])
+    if process not in known:
+        raise InputError(f"{directory.name} is for the noise {str(process)[:80]!r}, not {' or '.join(known)}.")
+    return process
+
+
 def load_codec(directory: Path) -> TextCodec:
     """The text codec alone: quick, no weights are read."""
     config = _read_config(directory)
+    family = _family_of(directory, config)
+    transformers_logging.set_verbosity_error()
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     except Exception as problem:  # the libraries trip over damaged files in every way there is
@@ -102,7 +132,7 @@ def load_codec(directory: Path) -> TextCodec:
         raise InputError(f"{directory.name} is not a masked model: neither tokenizer nor config names a mask token.")
     if type(mask_id) is not int or not 0 <= mask_id < vocab_size:
         raise InputError(f"{directory.name} names token {mask_id} as its mask, outside its {vocab_size:,} tokens.")
-    return TextCodec(tokenizer, vocab_size, mask_id)
+    return family.codec(tokenizer, vocab_size, mask_id)
 
 
 def load_checkpoint(name: str = DEFAULT_CHECKPOINT, device: str = "auto", dtype: str = "auto") -> Checkpoint:
@@ -120,24 +150,8 @@ def load_checkpoint(name: str = DEFAULT_CHECKPOINT, device: str = "auto", dtype:
     place = pick_device(device)
     kind = pick_dtype(dtype, place)
     codec = load_codec(directory)
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        model, info = AutoModelForMaskedLM.from_pretrained(
-            directory,
-            dtype=kind,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except Exception as problem:  # as above
-        raise InputError(f"The weights of {directory.name} cannot be loaded ({type(problem).__name__}).") from problem
-    if missing := sorted(info["missing_keys"]):
-        raise InputError(f"The weights of {directory.name} are incomplete: {missing[0]} is missing.")
-    denoiser = MaskedLMDenoiser(
-        model.to(place), directory.name, codec.mask_id, canvas_limit_of(directory), codec.vocab_size
-    )
+    family = _family_of(directory, _read_config(directory))
+    denoiser, kind = family.load(directory, codec, process_of(directory), canvas_limit_of(directory), place, kind)
     return Checkpoint(directory.name, directory, denoiser, codec, str(kind).removeprefix("torch."))
 
 
@@ -172,6 +186,53 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     if name not in DTYPES:
         raise InputError(f"dtype must be one of auto, {', '.join(DTYPES)}, not {name[:40]!r}.")
     return DTYPES[name]
+
+
+def _load_masked_lm(
+    directory: Path, codec: TextCodec, process: str, canvas_limit: int, device: torch.device, dtype: torch.dtype
+) -> tuple[MaskedLMDenoiser, torch.dtype]:
+    transformers_logging.disable_progress_bar()
+    try:
+        model, info = AutoModelForMaskedLM.from_pretrained(
+            directory,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as problem:  # the libraries trip over damaged files in every way there is
+        raise InputError(f"The weights of {directory.name} cannot be loaded ({type(problem).__name__}).") from problem
+    if missing := sorted(info["missing_keys"]):
+        raise InputError(f"The weights of {directory.name} are incomplete: {missing[0]} is missing.")
+    denoiser = MaskedLMDenoiser(model.to(device), directory.name, codec.mask_id, canvas_limit, codec.vocab_size)
+    return denoiser, dtype
+
+
+def _load_exact_world(
+    directory: Path, codec: TextCodec, process: str, canvas_limit: int, device: torch.device, dtype: torch.dtype
+) -> tuple[exact_world.ExactWorldDenoiser, torch.dtype]:
+    """A table is exact in float64 on the CPU, whatever device and type networks would take."""
+    return exact_world.load_exact_world(directory, codec, process, canvas_limit), torch.float64
+
+
+MASKED_LM = Family(("absorbing",), TextCodec, _load_masked_lm)
+FAMILIES = {  # by the model_type of config.json
+    exact_world.MODEL_TYPE: Family(exact_world.PROCESSES, exact_world.WordCodec, _load_exact_world),
+}
+
+
+def _family_of(directory: Path, config: dict) -> Family:
+    """By model_type, else by architecture: every class of Transformers that ends in ForMaskedLM is one family."""
+    kinds = config.get("architectures")
+    kinds = [str(kind)[:80] for kind in kinds] if isinstance(kinds, list) else []
+    model_type = config.get("model_type")
+    if isinstance(model_type, str) and model_type in FAMILIES:
+        return FAMILIES[model_type]
+    if any(kind.endswith("ForMaskedLM") for kind in kinds):
+        return MASKED_LM
+    named = ", ".join(kinds[:3]) or "no architecture"
+    raise InputError(f"{directory.name} is not a masked language model (its config names {named}).")
 
 
 def _read_config(directory: Path) -> dict:

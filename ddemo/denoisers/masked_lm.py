@@ -16,6 +16,8 @@ class MaskedLMDenoiser:
     """
 
     takes_time = False
+    process = "absorbing"
+    predicts = "posterior"
 
     def __init__(self, model: nn.Module, id: str, mask_id: int, max_length: int, vocab_size: int):
         self.model = model.eval()

@@ -1,6 +1,5 @@
 """Pure maths of the noise: schedules and transition, marginal and posterior probabilities."""
 
-from ddemo.processes.absorbing import stay_masked
-from ddemo.processes.schedules import LINEAR, LinearSchedule
+from ddemo.processes.schedules import LINEAR, SCHEDULES, Schedule
 
-__all__ = ["LINEAR", "LinearSchedule", "stay_masked"]
+__all__ = ["LINEAR", "SCHEDULES", "Schedule"]

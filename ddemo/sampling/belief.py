@@ -1,11 +1,15 @@
 """What the denoiser believes at the masked positions, and how a token is taken from it."""
 
+from __future__ import annotations
+
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ddemo.sampling.config import SamplerConfig
+if TYPE_CHECKING:
+    from ddemo.sampling.config import SamplerConfig
 
 BLOCK = 128
 COLDEST = torch.finfo(torch.float32).tiny  # dividing by less would make 0 / 0 of the likeliest token
@@ -59,6 +63,11 @@ class Belief:
         weights, ids = torch.topk(self._weights, min(k, self._weights.shape[-1]), dim=-1)
         return ids, weights / self._total[:, None]
 
+    @property
+    def likeliest(self) -> Tensor:
+        """[M] the token of the highest probability."""
+        return self._weights.argmax(-1)
+
     def probability(self, ids: Tensor, rows: Tensor) -> Tensor:
         """p(ids[i]) [R] at row rows[i]."""
         return self._weights[rows, ids] / self._total[rows]
@@ -71,8 +80,19 @@ class Belief:
             config: draw, temperature, top_k, top_p.
         """
         if config.greedy:
-            return self._of(self._weights, rows).argmax(-1)
+            return self.likeliest if len(rows) == len(self) else self._weights[rows].argmax(-1)
         return inverse_cdf(self._tempered(config, rows), uniform).to(self.device)
+
+    def shaped(self, config: SamplerConfig | None = None) -> Tensor:
+        """[M, V] float64 probabilities as a draw takes them: after temperature, top-k, top-p, or all at the argmax.
+
+        Without a config they are p(x0 | x_t) itself. On a device without float64 they are on the CPU.
+        """
+        every = torch.arange(len(self), device=self.device)
+        if config is not None and config.greedy:
+            return _in_float64(torch.zeros_like(self._weights).scatter(-1, self.likeliest[:, None], 1.0))
+        weights = _in_float64(self._weights if config is None else self._tempered(config, every))
+        return weights / weights.sum(-1, keepdim=True)
 
     def _of(self, table: Tensor, rows: Tensor) -> Tensor:
         """The given rows of an [M, V] table, which is not copied when all are meant."""
@@ -92,6 +112,10 @@ class Belief:
         if config.top_p < 1.0:
             weights = _nucleus(weights, config.top_p)
         return weights
+
+
+def _in_float64(weights: Tensor) -> Tensor:
+    return (weights.cpu() if weights.device.type == "mps" else weights).double()
 
 
 def inverse_cdf(weights: Tensor, uniform: Tensor) -> Tensor:

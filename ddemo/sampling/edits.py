@@ -6,8 +6,9 @@ from typing import Any
 
 from ddemo.denoisers.codec import TextCodec
 from ddemo.errors import InputError
+from ddemo.processes import LINEAR, SCHEDULES
 from ddemo.sampling.canvas import Canvas, CanvasBuilder, Spacing
-from ddemo.sampling.clock import Clock
+from ddemo.sampling.clock import Clock, clock_from
 from ddemo.sampling.config import SamplerConfig, quoted
 
 CELL_KEYS = {"from", "mask", "id", "text", "lock"}
@@ -50,11 +51,10 @@ def edited_canvas(
 
 
 def clock_after_edits(canvas: Canvas, mask_id: int, step: int, config: SamplerConfig) -> Clock:
-    """Time goes on from the share of free positions that are masked, at the run's own stride of 1 / steps."""
-    masks = int((canvas.tokens == mask_id).sum())
-    free = int((~canvas.fixed).sum())
-    start = masks / free
-    return Clock(step, step + max(1, math.ceil(start * config.steps - 1e-9)), start)
+    """Time goes on from where that share of free positions would be masked, at the run's own stride of 1 / steps."""
+    share = int((canvas.tokens == mask_id).sum()) / int((~canvas.fixed).sum())
+    start = (SCHEDULES[config.schedule] if config.schedule else LINEAR).time_at(1.0 - share)
+    return clock_from(canvas, config, mask_id, step, start, math.ceil(start * config.steps - 1e-9))
 
 
 def _checked(cell: Any, canvas: Canvas, never) -> dict[str, Any]:

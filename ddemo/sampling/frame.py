@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -17,9 +16,9 @@ class Frame:
         positions: [M] int32, where the denoiser was asked; empty when the last answer was used again.
         entropy: [M] float32, nats.
         ids, probabilities: [M, k] int32 and float32, likeliest tokens first, before temperature.
-        written: [C] int32 positions written by this step.
-        tokens: [C] int32 what was written.
-        chosen: [C] float32 its probability at that moment, before temperature.
+        written: [C] int32 positions that this step changed, ascending.
+        tokens: [C] int32 what was written there; the mask id where a token was masked again.
+        chosen: [C] float32 its probability at that moment, before temperature; 0 for a mask.
     """
 
     step: int
@@ -33,11 +32,6 @@ class Frame:
     written: np.ndarray
     tokens: np.ndarray
     chosen: np.ndarray
-
-    @classmethod
-    def from_tensors(cls, *, step: int, t: float, s: float, nfe: int, **tensors: Tensor | None) -> "Frame":
-        arrays = {name: _array(name, tensor) for name, tensor in tensors.items()}
-        return cls(step=step, t=t, s=s, nfe=nfe, **arrays)
 
     @property
     def fresh(self) -> bool:
@@ -54,9 +48,3 @@ ARRAYS = {
     "tokens": np.int32,
     "chosen": np.float32,
 }
-
-
-def _array(name: str, tensor: Tensor | None) -> np.ndarray:
-    if tensor is None:
-        return np.empty((0, 0) if name in ("ids", "probabilities") else (0,), ARRAYS[name])
-    return tensor.cpu().numpy().astype(ARRAYS[name])

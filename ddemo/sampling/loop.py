@@ -1,24 +1,30 @@
-"""denoise(): the only denoising loop. Page, API, command line, tests and benchmarks all consume it."""
+"""denoise(): the only denoising loop. Engine, page, API, command line, tests and benchmarks all consume it."""
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ddemo.denoisers.base import Denoiser
 from ddemo.sampling.belief import Belief
 from ddemo.sampling.canvas import Canvas
-from ddemo.sampling.clock import Clock
+from ddemo.sampling.clock import Clock, Plan, Stage, check_process, fresh_clock
 from ddemo.sampling.config import SamplerConfig
 from ddemo.sampling.frame import Frame
+from ddemo.sampling.report import Facts, Report, collect
 from ddemo.sampling.rules import FillRules
-from ddemo.sampling.samplers import SAMPLERS, Move, Turn
+from ddemo.sampling.samplers import Turn
+
+log = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(eq=False)
 class Lane:
-    """One canvas, its settings and its randomness, on the way from masks to text.
+    """One canvas, its settings and its randomness, on the way from noise to text.
 
     Attributes:
         canvas: where the segment began; its tokens are never changed in place.
@@ -27,8 +33,11 @@ class Lane:
         number: the lane's number, part of its randomness.
         step: the last step taken.
         tokens: [L] int64, the canvas as it stands; defaults to the canvas's own.
-        nfe: denoiser calls so far.
+        nfe: denoiser calls so far; guidance makes two a step.
+        time: t after `step`; defaults to the clock's start.
+        decoded: [L] float64, how probable each token was when it was written; 1 where that is not known.
         cancelled: set it to end the lane before its next step.
+        failure: what went wrong, if anything did; the lane has then ended.
     """
 
     canvas: Canvas
@@ -38,108 +47,233 @@ class Lane:
     step: int | None = None
     tokens: Tensor | None = None
     nfe: int = 0
+    time: float | None = None
+    decoded: Tensor | None = None
     cancelled: bool = False
+    failure: Exception | None = None
     belief: Belief | None = field(default=None, repr=False)
+    stage: Stage | None = field(default=None, repr=False)
+    plan: Plan | None = field(default=None, repr=False)
 
     def __post_init__(self):
         self.step = self.clock.first if self.step is None else self.step
+        self.time = self.clock.start if self.time is None else self.time
         self.tokens = self.canvas.tokens.clone() if self.tokens is None else self.tokens.clone()
+        unknown = torch.ones(len(self.canvas), dtype=torch.float64)
+        self.decoded = unknown if self.decoded is None else self.decoded.clone()
 
     @classmethod
-    def fresh(cls, canvas: Canvas, config: SamplerConfig, number: int = 0) -> "Lane":
-        """A run from the start: t = 1 whatever share of the canvas is masked."""
-        return cls(canvas, config, Clock(0, config.steps), number)
+    def fresh(cls, canvas: Canvas, config: SamplerConfig, mask_id: int, number: int = 0) -> "Lane":
+        """A run from the start: t = 1 whatever share of the canvas is masked.
 
-    def active(self, mask_id: int) -> bool:
-        return not self.cancelled and self.step < self.clock.last and bool((self.tokens == mask_id).any())
+        Raises:
+            InputError: as `fresh_clock`.
+        """
+        return cls(canvas, config, fresh_clock(canvas, config, mask_id), number)
+
+    def prepared(self, denoiser: Denoiser) -> bool:
+        """Work out the next step; False when there is none, because the lane is done, was cancelled or has failed."""
+        if self.cancelled or self.failure is not None:
+            return False
+        try:
+            return self._prepare(denoiser)
+        except Exception as problem:
+            self.failure = problem
+            return False
+
+    def _prepare(self, denoiser: Denoiser) -> bool:
+        if self.plan is None:
+            check_process(self.config, denoiser.process, denoiser.id)
+            self.plan = Plan(self, denoiser)
+        if self.plan.done(self.step, self.tokens):
+            return False
+        stage = self.plan.stage(self.step, self.tokens, self.time)
+        if self.stage is not None and not torch.equal(stage.open, self.stage.open):
+            self.belief = None  # another block: other positions are asked about
+        self.stage = stage
+        return True
+
+    def asks(self, mask_id: int) -> Tensor:
+        """[L] bool: where the next step needs p(x0 | x_t)."""
+        return self.stage.open if self.plan.reads_free else self.stage.open & (self.tokens == mask_id)
 
 
 def denoise(
-    denoiser: Denoiser, lanes: Sequence[Lane], rules: FillRules | None = None
-) -> Iterator[list[tuple[int, Frame]]]:
+    denoiser: Denoiser, lanes: Iterable[Lane], rules: FillRules | None = None
+) -> Iterator[list[tuple[Lane, Frame]]]:
     """Run lanes to the end, one batched forward pass a turn.
 
-    A lane is done when no mask is left, its last step is taken or it was cancelled. The denoiser is not
-    called for a lane whose canvas did not change since its last call, if it does not read the time.
+    A lane ends when its last step is taken, when no mask is left that it could fill, when it was cancelled, or when
+    something went wrong in it (`Lane.failure`), which the others do not notice. The denoiser is not called for a lane
+    whose canvas did not change since its last call, if it does not read the time.
 
     Args:
         denoiser: p(x0 | x_t).
-        lanes: any mix of lengths, settings and seeds; each is advanced in place.
+        lanes: any mix of lengths, settings and seeds; each is advanced in place. Read anew at every turn, so that
+            lanes may join and leave between two.
         rules: what may be written where; only the mask id is refused without them.
 
     Yields:
-        For every turn the frames of the lanes that took a step, each with its index in `lanes`.
+        For every turn the lanes that took a step, each with its frame.
     """
     rules = rules or FillRules.mask_only(denoiser.vocab_size, denoiser.mask_id)
-    while active := [index for index, lane in enumerate(lanes) if lane.active(denoiser.mask_id)]:
-        asked = [index for index in active if lanes[index].belief is None]
-        _believe(denoiser, [lanes[index] for index in asked], rules)
-        yield [(index, _advance(lanes[index], denoiser, index in asked)) for index in active]
+    while active := [lane for lane in lanes if lane.prepared(denoiser)]:
+        asking = [lane for lane in active if lane.belief is None]
+        _believe(denoiser, asking, rules)
+        reports = [(lane, _try_step(lane, denoiser, rules, lane in asking)) for lane in active]
+        yield _write([(lane, report) for lane, report in reports if report])
 
 
 @torch.inference_mode()
 def _believe(denoiser: Denoiser, lanes: Sequence[Lane], rules: FillRules) -> None:
-    """One forward pass; each lane gets its belief at its masked positions."""
-    if not lanes:
-        return
-    lengths = torch.tensor([len(lane.tokens) for lane in lanes])
-    tokens = torch.nn.utils.rnn.pad_sequence([lane.tokens for lane in lanes], batch_first=True)
-    inside = torch.arange(tokens.shape[1]) < lengths[:, None]
-    wanted = (tokens == denoiser.mask_id) & inside
-    times = torch.tensor([lane.clock.time(lane.step) for lane in lanes])
+    """One forward pass; each lane gets its belief where it asks for it.
+
+    When the pass fails for several lanes, such as for want of memory, each is tried alone.
+    """
+    try:
+        _ask(denoiser, lanes, rules)
+    except Exception as problem:
+        if len(lanes) == 1:
+            lanes[0].failure = problem
+            return
+        log.warning("a pass over %d lanes failed (%s): trying them one by one", len(lanes), problem)
+        for lane in lanes:
+            lane.belief = None
+            _believe(denoiser, [lane], rules)
+
+
+def _ask(denoiser: Denoiser, lanes: Sequence[Lane], rules: FillRules) -> None:
+    rows, owners = [], []
+    for lane in lanes:
+        asked = lane.asks(denoiser.mask_id)
+        versions = [lane.tokens]
+        if lane.config.guidance and bool(lane.canvas.fixed.any()):
+            versions.append(lane.tokens.masked_fill(lane.canvas.fixed, denoiser.mask_id))
+        if bool(asked.any()):
+            rows += [(tokens, asked, lane.plan.noised_share(lane.stage, lane.tokens)) for tokens in versions]
+        owners.append((lane, asked, len(versions) if bool(asked.any()) else 0))
+    parts = iter(_forward(denoiser, rows))
+    for lane, asked, calls in owners:
+        logits = [next(parts) for _ in range(calls)] or [torch.empty(0, denoiser.vocab_size, device=denoiser.device)]
+        positions = asked.nonzero().squeeze(-1)
+        spacing = lane.canvas.spacing[positions]
+        lane.belief = Belief(positions, rules.apply(_guided(logits, lane), spacing, lane.config.end_of_text))
+        lane.nfe += calls
+
+
+def _forward(denoiser: Denoiser, rows: Sequence[tuple[Tensor, Tensor, float]]) -> Sequence[Tensor]:
+    """Logits [N_i, V] for rows of (tokens, wanted, noised share), in one call."""
+    if not rows:
+        return []
+    tokens, wanted = (pad_sequence([row[i] for row in rows], batch_first=True) for i in (0, 1))
+    lengths = torch.tensor([len(row[0]) for row in rows])
+    shares = torch.tensor([row[2] for row in rows])
     device = denoiser.device
-    logits = denoiser(tokens.to(device), times.to(device), lengths.to(device), wanted.to(device))
-    for lane, part in zip(lanes, logits.split(wanted.sum(-1).tolist()), strict=True):
-        positions = (lane.tokens == denoiser.mask_id).nonzero().squeeze(-1)
-        lane.belief = Belief(positions, rules.apply(part, lane.canvas.spacing[positions]))
-        lane.nfe += 1
+    logits = denoiser(tokens.to(device), shares.to(device), lengths.to(device), wanted.to(device))
+    return logits.split(wanted.sum(-1).tolist())
+
+
+def _guided(logits: Sequence[Tensor], lane: Lane) -> Tensor:
+    """l_u + (w + 1) (l_c - l_u) for logits with and without the prompt; what one of them rules out stays out."""
+    if len(logits) == 1:
+        return logits[0]
+    with_prompt, without = logits
+    guided = without + (lane.config.guidance + 1.0) * (with_prompt - without)
+    return torch.where(with_prompt.isinf() | without.isinf(), -torch.inf, guided)
 
 
 @torch.inference_mode()
-def _advance(lane: Lane, denoiser: Denoiser, fresh: bool) -> Frame:
-    """Take one step of a lane whose belief is current, and report it."""
-    turn = Turn(
+def _try_step(lane: Lane, denoiser: Denoiser, rules: FillRules, fresh: bool) -> Report | None:
+    """What one step of a lane does, still on the belief's device; None when it failed."""
+    if lane.failure is not None:
+        return None
+    try:
+        turn = _turn(lane, denoiser, rules)
+        return Report(turn, lane.plan.sampler.steps[denoiser.process](turn), fresh)
+    except Exception as problem:
+        lane.failure = problem
+        return None
+
+
+def _turn(lane: Lane, denoiser: Denoiser, rules: FillRules) -> Turn:
+    plan, stage = lane.plan, lane.stage
+    s = stage.t if stage.s is None else stage.s
+    return Turn(
         tokens=lane.tokens,
+        open=stage.open,
         belief=lane.belief,
+        mask_id=denoiser.mask_id,
+        words=~rules.never,
         step=lane.step + 1,
-        clock=lane.clock,
-        masks_at_start=int((lane.canvas.tokens == denoiser.mask_id).sum()),
+        index=stage.index,
+        steps=stage.steps,
+        t=stage.t,
+        s=s,
+        size=stage.size,
+        alpha_t=plan.alpha(stage.t),
+        alpha_s=1.0 if s == 0.0 else plan.alpha(s),
+        schedule=plan.schedule,
+        decoded=lane.decoded,
         config=lane.config,
+        floor=plan.sampler.floor,
+        predicts=denoiser.predicts,
         lane=lane.number,
+        ends=rules.ends,
     )
-    move = SAMPLERS[lane.config.sampler].step(turn)
-    frame = _report(turn, move, lane.nfe, fresh)
-    lane.tokens = _write(turn, move)
-    lane.step = turn.step
-    if len(move.rows) or denoiser.takes_time:
+
+
+@torch.inference_mode()
+def _write(turn: Sequence[tuple[Lane, Report]]) -> list[tuple[Lane, Frame]]:
+    """Copy all reports of a turn to the CPU at once, and carry them out."""
+    facts = collect([report for _, report in turn])
+    return [(lane, _carry_out(lane, report, told)) for (lane, report), told in zip(turn, facts, strict=True)]
+
+
+def _carry_out(lane: Lane, report: Report, facts: Facts) -> Frame:
+    """Write what the step wants on the lane's canvas, and tell it as a frame."""
+    turn, move = report.turn, report.move
+    tokens, chosen = turn.tokens.clone(), torch.zeros(len(turn.tokens), dtype=torch.float64)
+    positions = turn.belief.positions
+    tokens[positions] = torch.from_numpy(facts.after).long()
+    chosen[positions] = torch.from_numpy(facts.chosen).double()
+    if move.remask is not None:
+        tokens[move.remask], chosen[move.remask] = turn.mask_id, 0.0
+    if lane.config.end_of_text == "stop":
+        _stop_after_end(lane, turn, tokens)
+    written = (tokens != turn.tokens).nonzero().squeeze(-1)
+    lane.decoded[written] = chosen[written]
+    lane.time = turn.s if lane.stage.s is not None else _masked_share(lane, tokens)
+    if len(written) or lane.plan.takes_time:
         lane.belief = None
-    return frame
-
-
-def _write(turn: Turn, move: Move) -> Tensor:
-    tokens = turn.tokens.clone()
-    tokens[turn.belief.positions[move.rows.cpu()]] = move.tokens.cpu()
-    return tokens
-
-
-def _report(turn: Turn, move: Move, nfe: int, fresh: bool) -> Frame:
-    """Reduce the belief on its device and copy the reductions once."""
-    belief, k = turn.belief, turn.config.candidates
-    chosen = belief.probability(move.tokens, move.rows)
-    entropy = ids = probabilities = None
-    if fresh:
-        entropy = belief.entropy
-        ids, probabilities = belief.top(k)
-    return Frame.from_tensors(
+    lane.tokens, lane.step = tokens, turn.step
+    return Frame(
         step=turn.step,
         t=turn.t,
-        s=turn.s,
-        nfe=nfe,
-        positions=belief.positions if fresh else None,
-        entropy=entropy,
-        ids=ids,
-        probabilities=probabilities,
-        written=belief.positions[move.rows.cpu()],
-        tokens=move.tokens,
-        chosen=chosen,
+        s=lane.time,
+        nfe=lane.nfe,
+        positions=(positions if report.fresh else positions[:0]).numpy().astype(np.int32),
+        entropy=facts.entropy,
+        ids=facts.ids,
+        probabilities=facts.probabilities,
+        written=written.numpy().astype(np.int32),
+        tokens=tokens[written].numpy().astype(np.int32),
+        chosen=chosen[written].numpy().astype(np.float32),
     )
+
+
+def _masked_share(lane: Lane, tokens: Tensor) -> float:
+    """Time after a step that the canvas paces: the share of the block that is masked."""
+    masks = int(((tokens == lane.plan.mask_id) & lane.stage.open).sum())
+    return lane.clock.start * masks / lane.stage.size
+
+
+def _stop_after_end(lane: Lane, turn: Turn, tokens: Tensor) -> None:
+    """Once a token that ends the text stands with no mask before it, everything after it that is free ends too.
+
+    Text that the visitor fixed after it keeps the run going, since it has to be reached.
+    """
+    ends = torch.isin(tokens, turn.ends) & ~lane.canvas.fixed
+    first = next(iter(ends.nonzero().flatten().tolist()), None)
+    if first is None or bool((tokens[:first] == turn.mask_id).any()) or bool(lane.canvas.fixed[first:].any()):
+        return
+    tokens[first + 1 :] = tokens[first]

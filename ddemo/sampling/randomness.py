@@ -6,7 +6,7 @@ import struct
 import torch
 from torch import Tensor
 
-PURPOSES = ("select", "draw")
+PURPOSES = ("select", "draw", "order", "remask", "time", "prior")
 
 
 def generator_for(seed: int, lane: int, step: int, purpose: str) -> torch.Generator:

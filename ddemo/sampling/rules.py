@@ -17,10 +17,12 @@ class FillRules:
     Attributes:
         never: [V] bool, refused everywhere.
         refused: for each flag of `Spacing`, [V] bool refused where the flag is set.
+        ends: [E] int64, tokens that say that the text is over.
     """
 
     never: Tensor
     refused: dict[Spacing, Tensor]
+    ends: Tensor
 
     @classmethod
     def of(cls, codec: TextCodec) -> "FillRules":
@@ -31,16 +33,18 @@ class FillRules:
                 Spacing.NO_SPACE_FIRST: codec.leads_with_whitespace,
                 Spacing.NO_SPACE_LAST: codec.ends_with_whitespace,
             },
+            codec.ends,
         )
 
     @classmethod
     def mask_only(cls, vocab_size: int, mask_id: int) -> "FillRules":
         """No rule but the one that always holds: the mask id is never drawn."""
-        return cls(torch.arange(vocab_size) == mask_id, {})
+        return cls(torch.arange(vocab_size) == mask_id, {}, torch.empty(0, dtype=torch.int64))
 
-    def apply(self, logits: Tensor, spacing: Tensor) -> Tensor:
-        """Logits [M, V] with -inf where a token is refused, for `spacing` [M] uint8."""
-        logits = logits.index_fill(-1, self._never_ids.to(logits.device), -torch.inf)
+    def apply(self, logits: Tensor, spacing: Tensor, end_of_text: str = "allow") -> Tensor:
+        """Logits [M, V] with -inf where a token is refused, for `spacing` [M] uint8 and the lane's `end_of_text`."""
+        refused = torch.cat([self._never_ids, self.ends]) if end_of_text == "suppress" else self._never_ids
+        logits = logits.index_fill(-1, refused.to(logits.device), -torch.inf)
         for kind in spacing.unique().tolist():
             if kind:
                 rows = (spacing == kind).nonzero().squeeze(-1).to(logits.device)

@@ -1,0 +1,127 @@
+"""Uniform noise: a token turns into one drawn uniformly from the K words, and may turn again.
+
+q(x_t | x_s) = a [x_t = x_s] + (1 - a) / K, with a = alpha_t / alpha_s. Every function here works on rows: N positions
+over V tokens of which the K with `words` true can be noise. Laws are [N, V] float64 and sum to 1.
+
+Two beliefs have to be told apart. The posterior p(x0 | x_t) has seen the token that stands at the position, the
+leave-one-out belief has not; they are tied by posterior ~ leave-one-out * q(x_t | x0). A reverse step is exact with
+either, but not by the same formula: `mean_posterior` is for the first, `joint_weighted` for the second.
+"""
+
+import torch
+from torch import Tensor
+
+
+def kept(alpha_t: float, alpha_s: float) -> float:
+    """alpha_t / alpha_s, the probability that a token of time s has survived to t."""
+    return alpha_t / alpha_s if alpha_s > 0 else 0.0
+
+
+def likelihood(standing: Tensor, alpha: float, words: Tensor) -> Tensor:
+    """q(x_t = standing | x = v) for every v: [N, V], alpha [v = standing] + (1 - alpha) / K."""
+    rows = torch.full((len(standing), len(words)), (1.0 - alpha) / int(words.sum()), dtype=torch.float64)
+    rows = rows.to(standing.device)
+    return rows.scatter_add_(1, standing[:, None], torch.full_like(standing, alpha, dtype=torch.float64)[:, None])
+
+
+def mean_posterior(p: Tensor, standing: Tensor, alpha_t: float, alpha_s: float, words: Tensor) -> Tensor:
+    """p(x_s | x_t) = sum over x0 of p(x0 | x_t) q(x_s | x_t, x0), for the true posterior p(x0 | x_t).
+
+    Args:
+        p: [N, V] float64, each row sums to 1.
+        standing: [N] int64, x_t.
+
+    Source: the marginalised posterior of Austin et al. 2021 (D3PM, arXiv 2107.03006), section 3, by Bayes' rule.
+    """
+    return _weighted(p / likelihood(standing, alpha_t, words), standing, alpha_t, alpha_s, words)
+
+
+def joint_weighted(p: Tensor, standing: Tensor, alpha_t: float, alpha_s: float, words: Tensor) -> Tensor:
+    """p(x_s | x_t) ~ q(x_t | x_s) sum over x0 of q(x_s | x0) p(x0), for a leave-one-out belief p(x0).
+
+    D3PM's parametrisation (arXiv 2107.03006, eq. 4), which multinomial diffusion (arXiv 2102.05379), UDLM
+    (arXiv 2412.10193) and DUO (arXiv 2506.10892) share.
+    """
+    return _weighted(p, standing, alpha_t, alpha_s, words)
+
+
+def _weighted(weights: Tensor, standing: Tensor, alpha_t: float, alpha_s: float, words: Tensor) -> Tensor:
+    """~ q(x_t | x_s) sum over x0 of q(x_s | x0) weights(x0)."""
+    noise = words.to(weights) / int(words.sum())
+    at_s = alpha_s * weights + (1.0 - alpha_s) * weights.sum(-1, keepdim=True) * noise
+    law = likelihood(standing, kept(alpha_t, alpha_s), words) * at_s
+    return law / law.sum(-1, keepdim=True)
+
+
+def posterior_from(leave_one_out: Tensor, standing: Tensor, alpha: float, words: Tensor) -> Tensor:
+    """p(x0 | x_t) [N, V] from the belief that has not seen the position's own token."""
+    joint = leave_one_out * likelihood(standing, alpha, words)
+    return joint / joint.sum(-1, keepdim=True)
+
+
+def leave_one_out_from(posterior: Tensor, standing: Tensor, alpha: float, words: Tensor) -> Tensor:
+    """The belief that has not seen the position's own token, from p(x0 | x_t) [N, V]."""
+    without = posterior / likelihood(standing, alpha, words)
+    return without / without.sum(-1, keepdim=True)
+
+
+def scores(p: Tensor, standing: Tensor, alpha: float, words: Tensor) -> Tensor:
+    """s(y) = p_t(y) / p_t(x_t) [N, V], as an ideal score network would give them, from the posterior p(x0 | x_t).
+
+    s(y) = sum over x0 of p(x0 | x_t) q(y | x0) / q(x_t | x0); 1 at y = x_t.
+    Source: Lou et al. 2024 (SEDD, arXiv 2310.16834), the ratios of its section 3, by Bayes' rule.
+    """
+    weights = p / likelihood(standing, alpha, words)
+    noise = words.to(p) / int(words.sum())
+    return alpha * weights + (1.0 - alpha) * weights.sum(-1, keepdim=True) * noise
+
+
+def analytic(score: Tensor, standing: Tensor, alpha_t: float, alpha_s: float, words: Tensor) -> Tensor:
+    """The analytic (Tweedie) step: (e^-DQ s)(y) * e^DQ(x_t, y), with e^-D = alpha_t / alpha_s.
+
+    Source: Lou et al. 2024 (SEDD, arXiv 2310.16834), eq. 19 and theorem 4.2. It is `mean_posterior` for the scores of
+    p(x0 | x_t).
+    """
+    grow = alpha_s / alpha_t
+    noise = words.to(score) / int(words.sum())
+    earlier = grow * score - (grow - 1.0) * score.sum(-1, keepdim=True) * noise
+    law = (earlier * likelihood(standing, 1.0 / grow, words)).clamp_min(0.0)
+    return law / law.sum(-1, keepdim=True)
+
+
+def rates(score: Tensor, standing: Tensor, sigma_rate: float, words: Tensor) -> Tensor:
+    """Reverse rates out of x_t [N, V]: sigma'(t) / K * s(y), 0 at y = x_t.
+
+    Source: Lou et al. 2024 (SEDD, arXiv 2310.16834), eq. 3, with the uniform rates divided by K as its code has them.
+    """
+    out = sigma_rate / int(words.sum()) * score * words.to(score)
+    return out.scatter(1, standing[:, None], 0.0)
+
+
+def euler(rate: Tensor, standing: Tensor, stride: float) -> Tensor:
+    """delta + stride * rate: one Euler step; where that leaves more than 1, the rates are scaled down to 1."""
+    jumps = stride * rate
+    return _with_rest(jumps / jumps.sum(-1, keepdim=True).clamp_min(1.0), standing)
+
+
+def tau_leap(rate: Tensor, standing: Tensor, stride: float) -> Tensor:
+    """A leap in which exactly one jump happened: stride * rate * e^-(stride * total rate), else nothing.
+
+    Source: Campbell et al. 2022 (tau-LDR, arXiv 2205.14987), with multiple jumps of a position rejected.
+    """
+    jumps = stride * rate
+    return _with_rest(jumps * torch.exp(-jumps.sum(-1, keepdim=True)), standing)
+
+
+def jump(rate: Tensor, standing: Tensor, stride: float) -> Tensor:
+    """One jump, to a state drawn in proportion to its rate, with probability 1 - e^(-stride * total rate).
+
+    Source: Gat et al. 2024 (discrete flow matching, arXiv 2407.15595), and its published solver.
+    """
+    total = rate.sum(-1, keepdim=True)
+    return _with_rest(-torch.expm1(-stride * total) * rate / total.clamp_min(1e-300), standing)
+
+
+def _with_rest(jumps: Tensor, standing: Tensor) -> Tensor:
+    rest = (1.0 - jumps.sum(-1, keepdim=True)).clamp_min(0.0)
+    return jumps.scatter_add(1, standing[:, None], rest)
