@@ -113,6 +113,41 @@ def tau_leap(rate: Tensor, standing: Tensor, stride: float) -> Tensor:
     return _with_rest(jumps * torch.exp(-jumps.sum(-1, keepdim=True)), standing)
 
 
+def bound_rate(
+    leave_one_out: Tensor, standing: Tensor, clean: Tensor, alpha: float | Tensor, slope: float | Tensor, words: Tensor
+) -> Tensor:
+    """The continuous-time bound's integrand at t [N], nats a position and unit of time.
+
+    KL of the true reverse step, which knows x0, from `joint_weighted`, over the length of the step as that goes to 0:
+    with m(v) = K alpha x0(v) + 1 - alpha, the marginal times K, and m~ the same for the belief,
+
+        -alpha' / (K alpha) * [sum over v of m(v) / m(x_t) (log (m(v) / m(x_t)) - log (m~(v) / m~(x_t)))
+                               - K / m(x_t) + K / m~(x_t)].
+
+    Args:
+        leave_one_out: [N, V] float64, 0 outside `words`.
+        standing, clean: [N] int64, x_t and x0.
+        alpha, slope: alpha(t) in (0, 1) and its derivative, for all or [N].
+
+    Source: Schiff et al. 2024 (UDLM, arXiv 2412.10193), the simplified bound, with the sign of the log ratios as
+    Sahoo et al. 2025 (DUO, arXiv 2506.10892) write it.
+    """
+    count = int(words.sum())
+    alpha, slope = (torch.as_tensor(x, dtype=torch.float64, device=clean.device) for x in (alpha, slope))
+    belief = (count * alpha[..., None] * leave_one_out + 1.0 - alpha[..., None])[:, words]  # m~ [N, K]
+    at = torch.cumsum(words, 0) - 1  # id -> its place among the words
+    standing, clean = at[standing][:, None], at[clean][:, None]
+    low, high = 1.0 - alpha, count * alpha + 1.0 - alpha
+    here = torch.where(standing == clean, high[..., None], low[..., None])[:, 0]  # m(x_t) [N]
+    log_belief = belief.log()
+    log_here, log_clean = (log_belief.gather(1, index)[:, 0] for index in (standing, clean))
+    # m takes only two values, so sums over v of m(v) log ... need one sum over the vocabulary
+    entropy = (count - 1) * low * low.log() + high * high.log()
+    cross = low * log_belief.sum(-1) + (high - low) * log_clean
+    ratios = (entropy - cross - count * (here.log() - log_here)) / here
+    return -slope / (count * alpha) * (ratios - count / here + count / log_here.exp())
+
+
 def jump(rate: Tensor, standing: Tensor, stride: float) -> Tensor:
     """One jump, to a state drawn in proportion to its rate, with probability 1 - e^(-stride * total rate).
 

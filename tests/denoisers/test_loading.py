@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ddemo.denoisers import find_checkpoint, load_checkpoint
-from ddemo.denoisers.loading import DTYPES, pick_device, pick_dtype
+from ddemo.denoisers.loading import DTYPES, pick_device, pick_dtype, process_of
 from ddemo.errors import InputError
 
 
@@ -42,6 +42,7 @@ def test_a_good_directory_loads(tiny, tiny_directory):
     assert tiny.denoiser.max_length == 64  # canvas_length, not the 96 positions
     assert tiny.denoiser.device == torch.device("cpu") and tiny.dtype == "float32"
     assert not tiny.denoiser.takes_time
+    assert (tiny.denoiser.process, tiny.denoiser.predicts) == ("absorbing", "posterior")
     assert not tiny.denoiser.model.training
 
 
@@ -131,6 +132,20 @@ def test_a_config_that_does_not_fit_the_weights(broken, change):
 def test_an_architecture_that_is_no_masked_model(broken, kinds):
     change_config(broken, architectures=kinds)
     assert "not a masked language model" in refused(broken)
+
+
+def test_the_noise_is_known_without_weights(broken):
+    for file in broken.glob("*.safetensors"):
+        file.unlink()
+    assert process_of(broken) == "absorbing"
+    change_config(broken, process="absorbing")
+    assert process_of(broken) == "absorbing"
+
+
+@pytest.mark.parametrize("process", ["uniform", "x" * 1000, None, 5, []])
+def test_a_noise_that_masked_models_do_not_reverse(broken, process):
+    change_config(broken, process=process)
+    assert "not absorbing" in refused(broken)
 
 
 def test_a_tokenizer_without_a_mask(broken):
