@@ -13,9 +13,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ddemo.errors import InputError
+from ddemo.processes import uniform
 
 if TYPE_CHECKING:
     from ddemo.denoisers import Checkpoint, Denoiser, TextCodec
+
+LEAST_TIME = 1e-4  # the uniform bound's integrand is a difference of near-equal numbers at the ends
 
 
 @dataclass(frozen=True)
@@ -43,20 +46,24 @@ def bound(
     rows: int = 32,
     generator: torch.Generator | None = None,
     progress: Callable[[int, int], None] | None = None,
+    words: Tensor | None = None,
 ) -> Bound:
-    """The masked-diffusion bound of windows of text, each taken on its own.
+    """The diffusion bound of windows of text, each taken on its own.
 
     With the linear schedule, alpha(t) = 1 - t, a window's bound is
 
         E_t [ (1/t) * sum over masked i of -log p(x0_i | x_t) ],   t uniform on (0, 1]
 
     (Sahoo et al. 2024, "Simple and Effective Masked Diffusion Language Models", arXiv 2406.07524, eq. 10 and 11),
-    here estimated from `times` stratified draws a window: t_k = (k + u) / times with one u for the window.
+    here estimated from `times` stratified draws a window: t_k = (k + u) / times with one u for the window. Under
+    uniform noise it is the integral over t of `ddemo.processes.uniform.bound_rate`, estimated in the same way.
 
     windows: n tensors [L_i] int64 of token ids. characters: how many characters each of them stands for.
     rows: how many noised windows go through the denoiser at once. generator: on the CPU; seed 0 if none is given.
-    progress(done, total) is called in windows. The standard errors are those of a ratio of sums over windows, taken
-    as independent; they hold the noise of the draws too. Raises InputError for no windows or numbers out of range.
+    words: [V] bool, what uniform noise consists of. progress(done, total) is called in windows.
+
+    The standard errors are those of a ratio of sums over windows, taken as independent; they hold the noise of the
+    draws too. Raises InputError for no windows or numbers out of range.
     """
     if not windows or len(windows) != len(characters):
         raise InputError(f"need as many character counts as windows and at least one ({len(windows)} windows)")
@@ -69,7 +76,7 @@ def bound(
     together = max(1, rows // times)  # windows whose draws share a batch
     for first in range(0, len(windows), together):
         group = windows[first : first + together]
-        nats[first : first + len(group)] = _window_nats(denoiser, group, times, rows, generator)
+        nats[first : first + len(group)] = _window_nats(denoiser, group, times, rows, generator, words)
         if progress:
             progress(first + len(group), len(windows))
     tokens = torch.tensor([len(w) for w in windows], dtype=torch.float64)
@@ -88,22 +95,35 @@ def bound(
 
 
 def _window_nats(
-    denoiser: Denoiser, group: Sequence[Tensor], times: int, rows: int, generator: torch.Generator
+    denoiser: Denoiser,
+    group: Sequence[Tensor],
+    times: int,
+    rows: int,
+    generator: torch.Generator,
+    words: Tensor | None,
 ) -> Tensor:
     """The estimate [len(group)] of each window's bound in nats."""
     lengths = torch.tensor([len(w) for w in group]).repeat_interleave(times)  # [n * times]
     clean = pad_sequence(list(group), batch_first=True).repeat_interleave(times, 0)  # [n * times, L]
-    masks = torch.zeros(clean.shape, dtype=torch.bool)
+    noise = torch.zeros(clean.shape, dtype=torch.bool)
+    drawn = clean.clone()
     t = torch.empty(len(clean))
     for i, window in enumerate(group):  # window by window, so that batching does not change what is drawn
         own = slice(i * times, (i + 1) * times)
         u = 1 - torch.rand((), generator=generator)  # in (0, 1]
         t[own] = (torch.arange(times) + u) / times
-        masks[own, : len(window)] = torch.rand(times, len(window), generator=generator) < t[own, None]
+        noise[own, : len(window)] = torch.rand(times, len(window), generator=generator) < t[own, None]
+        if denoiser.process == "uniform":
+            ids = words.nonzero().squeeze(-1)
+            drawn[own, : len(window)] = ids[torch.randint(len(ids), (times, len(window)), generator=generator)]
     total = torch.zeros(len(t), dtype=torch.float64)
     for part in torch.arange(len(t)).split(rows):
-        total[part] = _masked_nats(denoiser, clean[part], t[part], lengths[part], masks[part])
-    return (total / t).view(len(group), times).mean(1)
+        if denoiser.process == "uniform":
+            noised = torch.where(noise[part], drawn[part], clean[part])
+            total[part] = _rewritten_nats(denoiser, clean[part], noised, t[part], lengths[part], words)
+        else:
+            total[part] = _masked_nats(denoiser, clean[part], t[part], lengths[part], noise[part]) / t[part]
+    return total.view(len(group), times).mean(1)
 
 
 def _masked_nats(denoiser: Denoiser, clean: Tensor, t: Tensor, lengths: Tensor, masks: Tensor) -> Tensor:
@@ -111,13 +131,34 @@ def _masked_nats(denoiser: Denoiser, clean: Tensor, t: Tensor, lengths: Tensor, 
     sums = torch.zeros(len(clean), dtype=torch.float64)
     if not bool(masks.any()):
         return sums
-    device = denoiser.device
-    noised = clean.masked_fill(masks, denoiser.mask_id)
-    logits = denoiser(noised.to(device), t.float().to(device), lengths.to(device), masks.to(device)).float()
+    logits = _asked(denoiser, clean.masked_fill(masks, denoiser.mask_id), t, lengths, masks)
     # The mask is never drawn, so it takes no part of the probability.
-    logits = logits.index_fill(1, torch.tensor(denoiser.mask_id, device=device), -math.inf)
-    nats = F.cross_entropy(logits, clean[masks].to(device), reduction="none").double().cpu()
+    logits = logits.index_fill(1, torch.tensor(denoiser.mask_id, device=logits.device), -math.inf)
+    nats = F.cross_entropy(logits, clean[masks].to(logits.device), reduction="none").double().cpu()
     return sums.index_add_(0, masks.nonzero()[:, 0], nats)
+
+
+def _rewritten_nats(
+    denoiser: Denoiser, clean: Tensor, noised: Tensor, t: Tensor, lengths: Tensor, words: Tensor
+) -> Tensor:
+    """The integrand of the uniform bound at t, summed over the positions of each row: [B] float64."""
+    inside = torch.arange(clean.shape[1]) < lengths[:, None]
+    logits = _asked(denoiser, noised, t, lengths, inside)
+    words = words.to(logits.device)
+    belief = logits.masked_fill(~words, -math.inf).double().softmax(-1)
+    alpha = 1.0 - t.double().clamp(LEAST_TIME, 1 - LEAST_TIME)[:, None].expand(clean.shape)[inside].to(logits.device)
+    standing = noised[inside].to(logits.device)
+    if denoiser.predicts == "posterior":
+        belief = uniform.leave_one_out_from(belief, standing, alpha, words)
+    nats = uniform.bound_rate(belief, standing, clean[inside].to(logits.device), alpha, -1.0, words)
+    return torch.zeros(len(clean), dtype=torch.float64).index_add_(0, inside.nonzero()[:, 0], nats.cpu())
+
+
+def _asked(denoiser: Denoiser, tokens: Tensor, t: Tensor, lengths: Tensor, wanted: Tensor) -> Tensor:
+    """Logits [N, V] of a row's tokens at one time."""
+    device = denoiser.device
+    times = t.float()[:, None].expand(tokens.shape)
+    return denoiser(tokens.to(device), times.to(device), lengths.to(device), wanted.to(device)).float()
 
 
 def _ratio(values: Tensor, sizes: Tensor) -> tuple[float, float]:
@@ -177,4 +218,5 @@ def evaluate(
         raise InputError(f"window must be at most {longest} tokens for {checkpoint.id}, not {window}")
     windows, characters = text_windows(checkpoint.codec, texts, window, limit)
     generator = torch.Generator().manual_seed(seed)
-    return bound(checkpoint.denoiser, windows, characters, times, rows, generator, progress)
+    words = ~checkpoint.codec.never_drawn
+    return bound(checkpoint.denoiser, windows, characters, times, rows, generator, progress, words)

@@ -16,6 +16,7 @@ class ToyWorld:
     """
 
     id, vocab_size, mask_id, max_length, takes_time = "toy", 4, 3, 4, False
+    process, predicts = "absorbing", "posterior"
     device = torch.device("cpu")
 
     def __init__(self, seed: int, temperature: float = 1.0):

@@ -36,7 +36,8 @@ class Denoiser(Protocol):
 
         Args:
             tokens: [B, L] int64, rows padded on the right.
-            times: [B] float32 or float64, the noised share 1 - alpha of each row: t under the linear schedule.
+            times: [B, L] float, how noised each position is, 1 - alpha: t under the linear schedule, and 0 where a
+                token is known to be clean, such as a prompt's.
             lengths: [B] int64, tokens in each row that are not padding.
             wanted: [B, L] bool with N true. Under absorbing noise, a position that holds a token asks for what
                 would stand there were it masked; networks that learnt at masks alone extrapolate.

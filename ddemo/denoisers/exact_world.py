@@ -26,8 +26,8 @@ PAD, MASK = "[PAD]", "[MASK]"  # the two ids after the words
 class ExactWorldDenoiser:
     """The true p(x0 | x_t) of an `ExactWorld`, as float32 log-probabilities; see `Denoiser`.
 
-    Token ids are the world's words, then [PAD], then [MASK]. Under uniform noise every word is read as noised by the
-    row's share, a prompt's words too, as a network of that kind does. A mask or padding says nothing under either.
+    Token ids are the world's words, then [PAD], then [MASK]. Under uniform noise every word is read as noised by its
+    position's share. A mask or padding says nothing under either.
     Under absorbing noise a position that holds a word is answered with p(x0_i | x_t without i): what would stand
     there were it masked.
 

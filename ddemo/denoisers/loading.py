@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 from ddemo.denoisers import exact_world
 from ddemo.denoisers.base import Denoiser
 from ddemo.denoisers.codec import TextCodec
-from ddemo.denoisers.masked_lm import MaskedLMDenoiser
+from ddemo.denoisers.masked_lm import MaskedLMDenoiser, UniformLMDenoiser
 from ddemo.errors import InputError
 
 SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints"
@@ -205,7 +205,8 @@ def _load_masked_lm(
         raise InputError(f"The weights of {directory.name} cannot be loaded ({type(problem).__name__}).") from problem
     if missing := sorted(info["missing_keys"]):
         raise InputError(f"The weights of {directory.name} are incomplete: {missing[0]} is missing.")
-    denoiser = MaskedLMDenoiser(model.to(device), directory.name, codec.mask_id, canvas_limit, codec.vocab_size)
+    kind = UniformLMDenoiser if process == "uniform" else MaskedLMDenoiser
+    denoiser = kind(model.to(device), directory.name, codec.mask_id, canvas_limit, codec.vocab_size)
     return denoiser, dtype
 
 
@@ -216,7 +217,7 @@ def _load_exact_world(
     return exact_world.load_exact_world(directory, codec, process, canvas_limit), torch.float64
 
 
-MASKED_LM = Family(("absorbing",), TextCodec, _load_masked_lm)
+MASKED_LM = Family(("absorbing", "uniform"), TextCodec, _load_masked_lm)
 FAMILIES = {  # by the model_type of config.json
     exact_world.MODEL_TYPE: Family(exact_world.PROCESSES, exact_world.WordCodec, _load_exact_world),
 }

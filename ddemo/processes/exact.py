@@ -133,7 +133,7 @@ class ExactWorld:
 
         Args:
             x_t: [..., n].
-            alpha: in [0, 1], one for all or one a row.
+            alpha: in [0, 1], one for all, one a row or one a position.
         """
         return self.posterior(self.uniform_evidence(x_t, alpha))
 
@@ -150,7 +150,7 @@ class ExactWorld:
         alpha = torch.as_tensor(alpha, dtype=torch.float64)
         if not ((alpha >= 0) & (alpha <= 1)).all():
             raise ValueError(f"alpha must be in [0, 1], not {alpha.tolist()}")
-        alpha = alpha[..., None, None]
+        alpha = alpha[..., None] if alpha.dim() == x_t.dim() else alpha[..., None, None]
         return alpha * self._one_hot(x_t) + (1 - alpha) / self.size
 
     def _one_hot(self, x_t: Tensor) -> Tensor:

@@ -71,13 +71,15 @@ def _d3pm_survival(steps: int = 1000) -> tuple[float, ...]:
 
 
 def _d3pm_alpha(t: float) -> float:
+    """Between two of the discrete steps it is the later one's, so that no time but 0 is without noise."""
     survival = _d3pm_survival()
-    return survival[round(t * (len(survival) - 1))]
+    return survival[math.ceil(t * (len(survival) - 1) - 1e-9)]
 
 
 def _d3pm_time_at(alpha: float) -> float:
+    """The first of the discrete times at which at most alpha survives; 1 where that much noise is never reached."""
     survival = _d3pm_survival()
-    return bisect.bisect_left(survival, -alpha, key=lambda kept: -kept) / (len(survival) - 1)
+    return min(1.0, bisect.bisect_left(survival, -alpha, key=lambda kept: -kept) / (len(survival) - 1))
 
 
 LINEAR = Schedule(

@@ -17,11 +17,11 @@ def kept(alpha_t: float, alpha_s: float) -> float:
     return alpha_t / alpha_s if alpha_s > 0 else 0.0
 
 
-def likelihood(standing: Tensor, alpha: float, words: Tensor) -> Tensor:
-    """q(x_t = standing | x = v) for every v: [N, V], alpha [v = standing] + (1 - alpha) / K."""
-    rows = torch.full((len(standing), len(words)), (1.0 - alpha) / int(words.sum()), dtype=torch.float64)
-    rows = rows.to(standing.device)
-    return rows.scatter_add_(1, standing[:, None], torch.full_like(standing, alpha, dtype=torch.float64)[:, None])
+def likelihood(standing: Tensor, alpha: float | Tensor, words: Tensor) -> Tensor:
+    """q(x_t = standing | x = v) for every v: [N, V], alpha [v = standing] + (1 - alpha) / K; alpha for all or [N]."""
+    alpha = torch.as_tensor(alpha, dtype=torch.float64, device=standing.device).expand(standing.shape)[:, None]
+    rows = ((1.0 - alpha) / int(words.sum())).repeat(1, len(words))
+    return rows.scatter_add_(1, standing[:, None], alpha.clone())
 
 
 def mean_posterior(p: Tensor, standing: Tensor, alpha_t: float, alpha_s: float, words: Tensor) -> Tensor:
@@ -53,13 +53,13 @@ def _weighted(weights: Tensor, standing: Tensor, alpha_t: float, alpha_s: float,
     return law / law.sum(-1, keepdim=True)
 
 
-def posterior_from(leave_one_out: Tensor, standing: Tensor, alpha: float, words: Tensor) -> Tensor:
+def posterior_from(leave_one_out: Tensor, standing: Tensor, alpha: float | Tensor, words: Tensor) -> Tensor:
     """p(x0 | x_t) [N, V] from the belief that has not seen the position's own token."""
     joint = leave_one_out * likelihood(standing, alpha, words)
     return joint / joint.sum(-1, keepdim=True)
 
 
-def leave_one_out_from(posterior: Tensor, standing: Tensor, alpha: float, words: Tensor) -> Tensor:
+def leave_one_out_from(posterior: Tensor, standing: Tensor, alpha: float | Tensor, words: Tensor) -> Tensor:
     """The belief that has not seen the position's own token, from p(x0 | x_t) [N, V]."""
     without = posterior / likelihood(standing, alpha, words)
     return without / without.sum(-1, keepdim=True)
@@ -114,7 +114,12 @@ def tau_leap(rate: Tensor, standing: Tensor, stride: float) -> Tensor:
 
 
 def bound_rate(
-    leave_one_out: Tensor, standing: Tensor, clean: Tensor, alpha: float | Tensor, slope: float | Tensor, words: Tensor
+    leave_one_out: Tensor,
+    standing: Tensor,
+    clean: Tensor,
+    alpha: float | Tensor,
+    slope: float | Tensor,
+    words: Tensor,
 ) -> Tensor:
     """The continuous-time bound's integrand at t [N], nats a position and unit of time.
 

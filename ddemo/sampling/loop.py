@@ -150,7 +150,9 @@ def _ask(denoiser: Denoiser, lanes: Sequence[Lane], rules: FillRules) -> None:
         if lane.config.guidance and bool(lane.canvas.fixed.any()):
             versions.append(lane.tokens.masked_fill(lane.canvas.fixed, denoiser.mask_id))
         if bool(asked.any()):
-            rows += [(tokens, asked, lane.plan.noised_share(lane.stage, lane.tokens)) for tokens in versions]
+            share = lane.plan.noised_share(lane.stage, lane.tokens)
+            times = torch.full((len(asked),), share).masked_fill_(lane.canvas.fixed, 0.0)
+            rows += [(tokens, asked, times) for tokens in versions]
         owners.append((lane, asked, len(versions) if bool(asked.any()) else 0))
     parts = iter(_forward(denoiser, rows))
     for lane, asked, calls in owners:
@@ -161,15 +163,14 @@ def _ask(denoiser: Denoiser, lanes: Sequence[Lane], rules: FillRules) -> None:
         lane.nfe += calls
 
 
-def _forward(denoiser: Denoiser, rows: Sequence[tuple[Tensor, Tensor, float]]) -> Sequence[Tensor]:
-    """Logits [N_i, V] for rows of (tokens, wanted, noised share), in one call."""
+def _forward(denoiser: Denoiser, rows: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Sequence[Tensor]:
+    """Logits [N_i, V] for rows of (tokens, wanted, times), in one call."""
     if not rows:
         return []
-    tokens, wanted = (pad_sequence([row[i] for row in rows], batch_first=True) for i in (0, 1))
+    tokens, wanted, times = (pad_sequence(column, batch_first=True) for column in zip(*rows, strict=True))
     lengths = torch.tensor([len(row[0]) for row in rows])
-    shares = torch.tensor([row[2] for row in rows])
     device = denoiser.device
-    logits = denoiser(tokens.to(device), shares.to(device), lengths.to(device), wanted.to(device))
+    logits = denoiser(tokens.to(device), times.to(device), lengths.to(device), wanted.to(device))
     return logits.split(wanted.sum(-1).tolist())
 
 

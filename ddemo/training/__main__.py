@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ddemo.training.config import DTYPES, TrainingConfig
+from ddemo.training.config import DTYPES, PROCESSES, TrainingConfig
 from ddemo.training.loop import train
 from ddemo.training.objective import LOSSES
 from ddemo.training.optimizers import OPTIMIZERS
@@ -40,7 +40,8 @@ def parser() -> argparse.ArgumentParser:
     option("width", int, "hidden size")
     option("heads", int, "attention heads")
     option("positions", int, "longest canvas, in tokens")
-    option("loss", str, "ce: mean over masked positions; bound: weighted by 1/t", choices=LOSSES)
+    option("process", str, "the noise: masks, or random words", choices=PROCESSES)
+    option("loss", str, "ce: plain cross-entropy; bound: as the likelihood bound weighs it", choices=LOSSES)
     option("tokens-per-step", int, "tokens in a batch")
     option("lengths", int, "window lengths, one of which is drawn each step", nargs="+")
     option("length-weights", float, "how often each length is drawn", nargs="+")

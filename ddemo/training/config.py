@@ -6,10 +6,11 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddemo.training.model import MINILM_PACKAGE, Shape
+from ddemo.training.model import MINILM_PACKAGE, TIME_KINDS, Shape
 from ddemo.training.objective import LOSSES
 from ddemo.training.optimizers import OPTIMIZERS
 
+PROCESSES = ("absorbing", "uniform")
 DTYPES = ("bfloat16", "float32")
 
 
@@ -30,6 +31,7 @@ class TrainingConfig:
     heads: int = 12
     positions: int = 512
     # objective and batches
+    process: str = "absorbing"
     loss: str = "ce"
     tokens_per_step: int = 4096
     lengths: tuple[int, ...] = (32, 64, 128, 256)
@@ -57,6 +59,7 @@ class TrainingConfig:
             raise ValueError("steps or minutes must say when the run ends")
         self._check("steps", self.steps is None or self.steps >= 1, "at least 1")
         self._check("minutes", self.minutes is None or self.minutes > 0, "more than 0")
+        self._check("process", self.process in PROCESSES, f"one of {', '.join(PROCESSES)}")
         self._check("loss", self.loss in LOSSES, f"one of {', '.join(LOSSES)}")
         self._check("optimizer", self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}")
         self._check("dtype", self.dtype in DTYPES, f"one of {', '.join(DTYPES)}")
@@ -79,7 +82,8 @@ class TrainingConfig:
 
     @property
     def shape(self) -> Shape:
-        return Shape(self.layers, self.width, self.heads, self.positions, max(self.lengths))
+        kinds = TIME_KINDS if self.process == "uniform" else 2
+        return Shape(self.layers, self.width, self.heads, self.positions, max(self.lengths), kinds)
 
     def _check(self, field: str, good: bool, expected: str) -> None:
         if not good:
@@ -94,4 +98,4 @@ class TrainingConfig:
 
 
 # A resumed run sees the same windows in the same order only if these stay as they were.
-KEPT_ON_RESUME = ("seed", "tokens_per_step", "lengths", "length_weights", "at_paragraph", "optimizer")
+KEPT_ON_RESUME = ("process", "seed", "tokens_per_step", "lengths", "length_weights", "at_paragraph", "optimizer")

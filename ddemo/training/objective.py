@@ -1,4 +1,4 @@
-"""The masked-diffusion objective: noise a batch, ask for what was there.
+"""The objectives: noise a batch, ask for what was there.
 
 Linear schedule: a token survives to time t with probability alpha(t) = 1 - t. The bound on -log p(x) is then
 
@@ -14,6 +14,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ddemo.processes import uniform
 
 LOSSES = ("ce", "bound")
 
@@ -34,6 +36,72 @@ def draw_masks(times: Tensor, length: int, generator: torch.Generator, at_least_
     if at_least_one:
         masks[torch.arange(len(times)), u.argmin(1)] = True
     return masks
+
+
+def noise_uniformly(
+    tokens: Tensor, times: Tensor, words: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """x_t of uniform noise [B, L], and where noise fell [B, L] bool (the same word may have come again).
+
+    Args:
+        tokens: [B, L] int64.
+        times: [B, L], the noised share of each position.
+        words: [V] bool, what noise may consist of.
+    """
+    fell = torch.rand(tokens.shape, generator=generator) < times
+    ids = words.nonzero().squeeze(-1)
+    drawn = ids[torch.randint(len(ids), tokens.shape, generator=generator)]
+    return torch.where(fell.to(tokens.device), drawn.to(tokens.device), tokens), fell
+
+
+def uniform_loss(
+    logits_at: Callable[[Tensor, Tensor, Tensor], Tensor],
+    tokens: Tensor,
+    words: Tensor,
+    loss: str,
+    generator: torch.Generator,
+    kept_share: float = 0.25,
+    known_rows: bool = True,
+) -> tuple[Tensor, int]:
+    """The loss of one batch tokens [B, L] under uniform noise, in nats a token, and how many positions were read.
+
+    The network gives the belief that has not seen the position's own token; times q(x_t | x0), whose only effect is
+    log(1 + K alpha / (1 - alpha)) more for the token that stands there, it is the posterior p(x0 | x_t).
+
+    With `known_rows` some have parts that are known to be clean, as a prompt is: no loss is read there, and their
+    time is 0.
+
+    logits_at(noised tokens [B, L], wanted [B, L], times [B, L]) -> logits [N, V].
+    loss: `ce` is the mean of -log p(x0 | x_t) over all positions, of which those that noise spared, easy and many,
+    are read with probability `kept_share` and weighed accordingly; `bound` is an unbiased estimate of the bound
+    (`ddemo.processes.uniform.bound_rate`) at all positions.
+    """
+    times = stratified_times(len(tokens), generator).clamp(min=1e-3)
+    known = draw_known(*tokens.shape, generator) if known_rows else torch.zeros(tokens.shape, dtype=torch.bool)
+    noise = times[:, None].masked_fill(known, 0.0)  # [B, L]
+    noised, fell = noise_uniformly(tokens, noise, words, generator)
+    read = ~known & (fell | (torch.rand(tokens.shape, generator=generator) < (kept_share if loss == "ce" else 1.0)))
+    wanted, words = read.to(tokens.device), words.to(tokens.device)
+    logits = logits_at(noised, wanted, noise.to(tokens.device)).float().masked_fill(~words, -torch.inf)
+    standing, clean, t = noised[wanted], tokens[wanted], noise[read].to(tokens.device)  # [N]
+    if loss == "bound":
+        rate = uniform.bound_rate(logits.double().softmax(-1), standing, clean, 1 - t, -1.0, words)
+        return rate.sum() / (~known).sum(), len(rate)
+    bonus = torch.log1p(int(words.sum()) * (1 - t) / t)
+    nats = F.cross_entropy(logits.scatter_add(1, standing[:, None], bonus[:, None]), clean, reduction="none")
+    weights = torch.where(fell[read], 1.0, 1.0 / kept_share).to(tokens.device)
+    return (weights * nats).sum() / (~known).sum(), len(nats)
+
+
+def draw_known(rows: int, length: int, generator: torch.Generator) -> Tensor:
+    """[rows, length] bool: what a visitor would have fixed. Half of the rows have none, a quarter know a beginning,
+    a quarter know all but a stretch; no row is known whole.
+    """
+    kind = torch.rand(rows, 1, generator=generator)
+    first, last = (torch.rand(2, rows, 1, generator=generator) * length).long().sort(0).values
+    place = torch.arange(length)
+    stretch = (place >= first) & (place <= last)
+    return torch.where(kind < 0.5, False, torch.where(kind < 0.75, place < first, ~stretch))
 
 
 def absorbing_loss(

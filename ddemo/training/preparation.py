@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import torch
 from tokenizers import Tokenizer
 from tqdm import tqdm
 from transformers import AutoTokenizer
@@ -28,8 +29,10 @@ WINDOW = 128  # tokens in a validation window
 TOKENIZER_SAMPLE = 80_000_000  # characters that the tokenizer is trained on, at most
 
 
-def prepare(config: TrainingConfig, resuming: bool = False) -> tuple[Tokenizer, TokenFile, tuple[list, list]]:
-    """Tokenizer, training tokens and validation windows (with their characters) of a run.
+def prepare(
+    config: TrainingConfig, resuming: bool = False
+) -> tuple[Tokenizer, TokenFile, tuple[list, list], torch.Tensor]:
+    """Tokenizer, training tokens, validation windows (with their characters) and noise words [V] bool of a run.
 
     The first two are made once and then read from the run's directory. Raises InputError for text that cannot be
     read, ValueError when resuming a run that was made from something else.
@@ -60,7 +63,8 @@ def prepare(config: TrainingConfig, resuming: bool = False) -> tuple[Tokenizer, 
     codec = TextCodec(AutoTokenizer.from_pretrained(cache), tokenizer.get_vocab_size(), tokenizer.token_to_id(MASK))
     windows, characters = text_windows(codec, read_documents(config.data, "valid"), window)
     keep = [i * len(windows) // config.valid_windows for i in range(min(config.valid_windows, len(windows)))]
-    return tokenizer, data, ([windows[i] for i in keep], [characters[i] for i in keep])
+    valid = [windows[i] for i in keep], [characters[i] for i in keep]
+    return tokenizer, data, valid, ~codec.never_drawn
 
 
 def _tokenizer_for(config: TrainingConfig, total: int) -> Tokenizer:

@@ -10,18 +10,19 @@ import copy
 import json
 import os
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
 
 from ddemo.denoisers.loading import pick_device
-from ddemo.denoisers.masked_lm import MaskedLMDenoiser
+from ddemo.denoisers.masked_lm import MaskedLMDenoiser, UniformLMDenoiser
 from ddemo.metrics import Bound, bound
 from ddemo.training.config import KEPT_ON_RESUME, TrainingConfig
 from ddemo.training.data import TokenFile, sample_windows
-from ddemo.training.model import initial_model, masked_logits
-from ddemo.training.objective import absorbing_loss
+from ddemo.training.model import initial_model, noised_logits
+from ddemo.training.objective import absorbing_loss, uniform_loss
 from ddemo.training.optimizers import make_optimizers, rate_factor, set_rate
 from ddemo.training.tokenizer import MASK, save_tokenizer
 
@@ -45,10 +46,17 @@ class Progress:
 class Run:
     """The state of one training run: model, averaged model, optimizers, progress."""
 
-    def __init__(self, config: TrainingConfig, tokenizer: Tokenizer, data: TokenFile, valid: tuple[list, list]):
+    def __init__(
+        self,
+        config: TrainingConfig,
+        tokenizer: Tokenizer,
+        data: TokenFile,
+        valid: tuple[list, list],
+        words: torch.Tensor,
+    ):
         self.config, self.tokenizer, self.data, self.valid = config, tokenizer, data, valid
         self.device = pick_device(config.device)
-        self.mask_id = tokenizer.token_to_id(MASK)
+        self.mask_id, self.words = tokenizer.token_to_id(MASK), words
         model = initial_model(config.init, tokenizer, config.shape, seeded(config.seed, 0, "weights"))
         self.model = model.to(self.device).train()
         if self.device.type == "cpu":  # short rows of narrow heads: several times faster than the fused kernel there
@@ -69,7 +77,7 @@ class Run:
         rate = config.lr * rate_factor(progress.step, progress.share(config), config.warmup, config.decay)
         set_rate(self.optimizers, rate)
         with self._precision():
-            loss, masked = absorbing_loss(self._logits, tokens, self.mask_id, config.loss, draw)
+            loss, read = self._loss(tokens, draw)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -79,10 +87,13 @@ class Run:
         progress.step += 1
         progress.tokens += tokens.numel()
         self._update_average()
-        return {"loss": loss.item(), "masked": masked, "lr": rate, "grad_norm": norm.item()}
+        return {"loss": loss.item(), "read": read, "lr": rate, "grad_norm": norm.item()}
 
-    def _logits(self, noised: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        return masked_logits(self.model, noised, wanted)
+    def _loss(self, tokens: torch.Tensor, draw: torch.Generator) -> tuple[torch.Tensor, int]:
+        logits_at = partial(noised_logits, self.model)
+        if self.config.process == "uniform":
+            return uniform_loss(logits_at, tokens, self.words, self.config.loss, draw)
+        return absorbing_loss(logits_at, tokens, self.mask_id, self.config.loss, draw)
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -93,11 +104,12 @@ class Run:
     def validate(self) -> Bound:
         """The bound of the averaged weights on the validation windows; the same masks every time."""
         config = self.average.config
-        denoiser = MaskedLMDenoiser(
-            self.average, "in-training", self.mask_id, config.max_position_embeddings, config.vocab_size
-        )
+        kind = UniformLMDenoiser if self.config.process == "uniform" else MaskedLMDenoiser
+        denoiser = kind(self.average, "in-training", self.mask_id, config.max_position_embeddings, config.vocab_size)
         with self._precision():
-            return bound(denoiser, *self.valid, self.config.valid_times, generator=seeded(0, 0, "valid"))
+            return bound(
+                denoiser, *self.valid, self.config.valid_times, generator=seeded(0, 0, "valid"), words=self.words
+            )
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16")
@@ -139,8 +151,9 @@ class Run:
         state = torch.load(self.config.out / name, map_location=self.device, weights_only=True)
         ours = self.config.to_dict()
         for field in KEPT_ON_RESUME:
-            if state["settings"][field] != ours[field]:
-                raise ValueError(f"{field} must stay {state['settings'][field]!r} to resume, not {ours[field]!r}")
+            before = state["settings"].get(field, ours[field])  # a setting newer than the state had but one value
+            if before != ours[field]:
+                raise ValueError(f"{field} must stay {before!r} to resume, not {ours[field]!r}")
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):

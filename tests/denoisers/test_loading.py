@@ -142,10 +142,22 @@ def test_the_noise_is_known_without_weights(broken):
     assert process_of(broken) == "absorbing"
 
 
-@pytest.mark.parametrize("process", ["uniform", "x" * 1000, None, 5, []])
+@pytest.mark.parametrize("process", ["gaussian", "x" * 1000, None, 5, []])
 def test_a_noise_that_masked_models_do_not_reverse(broken, process):
     change_config(broken, process=process)
     assert "not absorbing" in refused(broken)
+
+
+def test_a_network_for_uniform_noise_is_told_the_time_by_token_types(broken):
+    change_config(broken, process="uniform")
+    denoiser = load_checkpoint(str(broken), device="cpu").denoiser
+    assert (denoiser.process, denoiser.predicts, denoiser.takes_time) == ("uniform", "leave-one-out", True)
+    tokens = torch.arange(4, 10)[None]
+    wanted, lengths = torch.ones(1, 6, dtype=torch.bool), torch.tensor([6])
+    clean, noised = (denoiser(tokens, torch.full((1, 6), t), lengths, wanted) for t in (0.0, 1.0))
+    assert not torch.equal(clean, noised)
+    model = denoiser.model(input_ids=tokens, token_type_ids=torch.ones_like(tokens)).logits[0]
+    torch.testing.assert_close(noised, model)
 
 
 def test_a_tokenizer_without_a_mask(broken):

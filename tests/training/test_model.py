@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from ddemo.training.model import MINILM_PACKAGE, Shape, initial_model, masked_logits
+from ddemo.training.model import MINILM_PACKAGE, Shape, initial_model, noised_logits
 from ddemo.training.optimizers import make_optimizers, rate_factor
 from ddemo.training.tokenizer import MASK, save_tokenizer, train_tokenizer
 from tests.training.conftest import make_text
@@ -93,12 +93,12 @@ def test_a_start_that_does_not_fit_is_refused(encoder_directory, tokenizer, sour
         initial_model(str(encoder_directory) if source == "encoder" else source, tokenizer, shape, seeded())
 
 
-def test_masked_logits_are_the_models_own_at_those_positions(tokenizer):
+def test_noised_logits_are_the_models_own_at_those_positions(tokenizer):
     model = initial_model("none", tokenizer, SHAPE, seeded()).eval()
     tokens = torch.randint(3, 320, (3, 10), generator=seeded(1))
     wanted = torch.rand(3, 10, generator=seeded(2)) < 0.4
     with torch.no_grad():
-        assert torch.allclose(masked_logits(model, tokens, wanted), model(tokens).logits[wanted], atol=1e-5)
+        assert torch.allclose(noised_logits(model, tokens, wanted), model(tokens).logits[wanted], atol=1e-5)
 
 
 def test_every_weight_has_one_optimizer_and_muon_has_the_layers_matrices(tokenizer):

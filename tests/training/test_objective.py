@@ -6,7 +6,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ddemo.training.objective import absorbing_loss, draw_masks, stratified_times
+from ddemo.denoisers.exact_world import ExactWorldDenoiser
+from ddemo.processes.exact import ExactWorld
+from ddemo.training.objective import (
+    absorbing_loss,
+    draw_known,
+    draw_masks,
+    noise_uniformly,
+    stratified_times,
+    uniform_loss,
+)
 from tests.toy_world import ToyWorld
 
 
@@ -63,3 +72,81 @@ def test_plain_cross_entropy_is_the_mean_over_masked_positions():
     loss, count = absorbing_loss(logits_at, tokens, 4, "ce", torch.Generator().manual_seed(0))
     assert loss.item() == pytest.approx(seen["nats"].item())
     assert count == seen["count"]
+
+
+WORDS = torch.tensor([True, True, True, False, False])
+
+
+def small_world() -> ExactWorld:
+    joint = torch.rand(3, 3, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64) ** 4
+    return ExactWorld(joint / joint.sum())
+
+
+def exact_logits(world: ExactWorld):
+    denoiser = ExactWorldDenoiser(world, "w", "uniform", "leave-one-out")
+
+    def logits_at(noised, wanted, times):
+        return denoiser(noised, times, torch.full((len(noised),), noised.shape[1]), wanted)
+
+    return logits_at
+
+
+def texts_of(world: ExactWorld, count: int) -> torch.Tensor:
+    flat = torch.multinomial(world.joint.flatten(), count, True, generator=torch.Generator().manual_seed(1))
+    return torch.stack(torch.unravel_index(flat, world.joint.shape), 1)
+
+
+def test_uniform_noise_falls_as_often_as_t_says_on_words_alone_and_never_on_what_is_known():
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.zeros(3000, 8, dtype=torch.int64)
+    times = torch.full(tokens.shape, 0.6)
+    times[:, 0] = 0.0
+    noised, fell = noise_uniformly(tokens, times, WORDS, generator)
+    assert not fell[:, 0].any() and torch.equal(noised[~fell], tokens[~fell])
+    assert noised.max() == 2
+    # 21,000 positions: a share of 0.6 * 2 / 3 changed, three standard errors are 0.011
+    assert (noised[:, 1:] != 0).float().mean().item() == pytest.approx(0.4, abs=0.011)
+
+
+def test_what_is_known_is_a_beginning_or_all_but_a_stretch_and_never_everything():
+    known = draw_known(4000, 12, torch.Generator().manual_seed(0))
+    assert not known.all(1).any()
+    assert (~known.any(1)).float().mean().item() == pytest.approx(0.5, abs=0.06)  # a beginning may be empty, too
+    changes = (known[:, 1:] != known[:, :-1]).sum(1)
+    assert changes.max() == 2 and (changes == 1).any()
+
+
+def test_the_uniform_bound_as_a_loss_is_tight_for_the_true_world():
+    """Averaged over texts, draws and what is known: -log p of what is not known, given what is, per token of it.
+
+    With nothing known that is the entropy; so rows with known parts are left out here, by asking for none.
+    """
+    world = small_world()
+    generator = torch.Generator().manual_seed(2)
+    losses = []
+    for texts in texts_of(world, 6400).split(64):
+        loss, read = uniform_loss(exact_logits(world), texts, WORDS, "bound", generator, known_rows=False)
+        assert read == texts.numel()
+        losses.append(loss.item())
+    losses = torch.tensor(losses)
+    error = losses.std().item() / len(losses) ** 0.5
+    assert losses.mean().item() == pytest.approx(world.entropy() / 3, abs=4 * error)  # once in 16,000 seeds
+    assert error < 0.02
+
+
+def test_the_uniform_cross_entropy_is_lowest_for_the_true_world():
+    """Reading only some of the spared positions is unbiased; a wrong world has a higher loss."""
+    world = small_world()
+    wrong = ExactWorld(world.joint.flip(0))
+
+    def mean_loss(logits_at, kept_share):
+        generator = torch.Generator().manual_seed(3)
+        parts = [
+            uniform_loss(logits_at, texts, WORDS, "ce", generator, kept_share)[0].item()
+            for texts in texts_of(world, 6400).split(64)
+        ]
+        return sum(parts) / len(parts)
+
+    whole, sampled = (mean_loss(exact_logits(world), share) for share in (1.0, 0.25))
+    assert sampled == pytest.approx(whole, rel=0.06)
+    assert mean_loss(exact_logits(wrong), 1.0) > whole + 0.1

@@ -19,7 +19,7 @@ def ancestral(turn: Turn) -> Move:
     """Each mask is revealed with probability 1 - (1 - alpha_s) / (1 - alpha_t): the exact reverse transition.
 
     Masks fill in random order.
-    Source: Sahoo et al. 2024 (MDLM, arXiv 2406.07524), eq. 7; Austin et al. 2021 (D3PM, arXiv 2107.03006), absorbing case.
+    Source: Sahoo et al. 2024 (MDLM, arXiv 2406.07524), eq. 7; Austin et al. 2021 (D3PM, arXiv 2107.03006).
     """
     return Move(turn.reveal(1.0 if turn.last else 1.0 - absorbing.stay_masked(turn.alpha_t, turn.alpha_s)))
 
