@@ -60,6 +60,7 @@ class Checkpoint:
             "dtype": self.dtype,
             "vocab_size": str(self.codec.vocab_size),
             "max_length": str(self.denoiser.max_length),
+            "process": self.denoiser.process,
         }
 
 

@@ -50,7 +50,7 @@ def ask(denoiser, rows):
     lengths = torch.tensor([len(row) for row in rows])
     tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
     wanted = (tokens == MASK) & (torch.arange(tokens.shape[1]) < lengths[:, None])
-    return denoiser(tokens, torch.ones(len(rows)), lengths, wanted), wanted
+    return denoiser(tokens, torch.ones(tokens.shape), lengths, wanted), wanted
 
 
 def test_logits_are_those_of_the_model_at_the_wanted_positions(model):
@@ -73,9 +73,23 @@ def test_padding_in_the_batch_changes_nothing(model):
             torch.testing.assert_close(part, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_row_has_the_same_bits_whatever_its_company(model):
+    denoiser = denoiser_of(model)
+    rows = rows_of(3, 17, 9, 32, 1, 16, 30)
+    logits, wanted = ask(denoiser, rows)
+    for row, part in zip(rows, logits.split(wanted.sum(-1).tolist()), strict=True):
+        assert torch.equal(ask(denoiser, [row])[0], part)
+
+
+def test_a_canvas_limit_that_is_no_multiple_of_the_stride(model):
+    denoiser = MaskedLMDenoiser(model, "test", MASK, 37, VOCAB)
+    logits, wanted = ask(denoiser, rows_of(37, 33))
+    assert len(logits) == int(wanted.sum())
+
+
 def test_nothing_wanted_gives_no_rows(model):
     tokens = torch.full((1, 5), 7)
-    logits = denoiser_of(model)(tokens, torch.ones(1), torch.tensor([5]), torch.zeros(1, 5, dtype=torch.bool))
+    logits = denoiser_of(model)(tokens, torch.ones(tokens.shape), torch.tensor([5]), torch.zeros(1, 5, dtype=torch.bool))
     assert logits.shape == (0, VOCAB)
 
 
@@ -98,6 +112,6 @@ def test_the_loaded_checkpoint_agrees_with_transformers_own_loading(tiny, tiny_d
     tokens = torch.tensor([ids])
     tokens[0, 2:5] = tiny.codec.mask_id
     wanted = tokens == tiny.codec.mask_id
-    logits = tiny.denoiser(tokens, torch.ones(1), torch.tensor([len(ids)]), wanted)
+    logits = tiny.denoiser(tokens, torch.ones(tokens.shape), torch.tensor([len(ids)]), wanted)
     with torch.no_grad():
         torch.testing.assert_close(logits, reference(input_ids=tokens).logits[wanted], rtol=1e-5, atol=1e-5)
