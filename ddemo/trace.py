@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ddemo.errors import InputError
+from ddemo.rescoring import FinalScores, Hazard
 from ddemo.sampling.canvas import Canvas, Spacing
 from ddemo.sampling.clock import Clock
 from ddemo.sampling.config import MAX_STEPS, SamplerConfig, quoted
@@ -21,6 +22,7 @@ from ddemo.sampling.frame import ARRAYS, Frame
 FORMAT = "ddemo-trace"
 FORMAT_VERSION = 1
 STATES = ("running", "finished", "stopped", "failed")
+SCORES = {"final_scores": FinalScores, "hazard": Hazard}  # what a trace may hold besides, by its name in the file
 LARGEST = 2**31 - 1  # ids, positions and steps are int32 in the arrays
 
 
@@ -54,6 +56,7 @@ class Trace:
         seconds: wall time since the run was begun or last continued.
         pieces: token id -> bytes, for every id that the trace mentions (so that it can be read without a model).
         versions: of the libraries.
+        final_scores, hazard: what was worked out afterwards (`ddemo.rescoring`); None where nobody asked.
     """
 
     checkpoint: dict[str, str]
@@ -66,6 +69,8 @@ class Trace:
     seconds: float = 0.0
     pieces: dict[int, bytes] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    final_scores: FinalScores | None = None
+    hazard: Hazard | None = None
 
     @property
     def last_step(self) -> int:
@@ -120,6 +125,8 @@ class Trace:
             state="stopped",
             seconds=0.0,
             pieces=dict(self.pieces),
+            final_scores=None,
+            hazard=None,
         )
 
     def to_json(self) -> str:
@@ -138,6 +145,7 @@ class Trace:
                 "pieces": {str(token): pack_piece(piece) for token, piece in sorted(self.pieces.items())},
                 "segments": [_pack_segment(segment) for segment in self.segments],
                 "frames": [_pack_frame(frame) for frame in self.frames],
+                **{name: _pack_scores(getattr(self, name)) for name in SCORES if getattr(self, name) is not None},
             },
             ensure_ascii=False,
         )
@@ -166,7 +174,7 @@ class Trace:
             segments = [_unpack_segment(segment) for segment in data["segments"]]
             frames = list(_unpack_frames(data["frames"]))
             _check_run(segments, frames)
-            return cls(
+            trace = cls(
                 checkpoint=_texts(data["checkpoint"]),
                 config=SamplerConfig.from_values(data["config"]),
                 mask_id=_whole(data["mask_id"]),
@@ -177,7 +185,12 @@ class Trace:
                 seconds=_number(data["seconds"], math.inf),
                 pieces={int(token): _unpack_piece(piece) for token, piece in data["pieces"].items()},
                 versions=_texts(data["versions"]),
+                **{name: _unpack_scores(kind, data[name]) for name, kind in SCORES.items() if name in data},
             )
+            for name in SCORES:
+                if (scores := getattr(trace, name)) is not None:
+                    scores.check(trace)
+            return trace
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as problem:
             raise InputError(f"This trace is damaged: {type(problem).__name__} while reading it.") from None
 
@@ -238,6 +251,15 @@ def _unpack_array(text: str, kind: type) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text, validate=True), np.dtype(kind).newbyteorder("<")).astype(kind)
 
 
+def _pack_scores(scores: FinalScores | Hazard) -> dict[str, Any]:
+    return {"steps": scores.steps, **{name: _pack_array(getattr(scores, name)) for name in scores.ARRAYS}}
+
+
+def _unpack_scores(kind: type, item: dict[str, Any]) -> FinalScores | Hazard:
+    arrays = {name: _unpack_array(item[name], number) for name, number in kind.ARRAYS.items()}
+    return kind(steps=_whole(item["steps"]), **arrays)
+
+
 def _pack_frame(frame: Frame) -> dict[str, Any]:
     arrays = {name: _pack_array(getattr(frame, name)) for name in ARRAYS}
     return {"step": frame.step, "t": frame.t, "s": frame.s, "nfe": frame.nfe, **arrays}
@@ -294,5 +316,6 @@ def _unpack_segment(item: dict[str, Any]) -> Segment:
         locked=frozenset(_whole(position, length) for position in item["locked"]),
     )
     clock = Clock(_whole(item["first"]), _whole(item["last"]), _number(item["start"], 1.0))
-    _require(0 < clock.last - clock.first <= MAX_STEPS and clock.start > 0)
+    most = MAX_STEPS + length  # the canvas paces some samplers, and others take an extra step for each block
+    _require(0 < clock.last - clock.first <= most and clock.start > 0)
     return Segment(canvas, clock, tuple(item["edits"]))
