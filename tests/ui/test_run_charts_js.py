@@ -1,0 +1,78 @@
+"""Heatmap and curves are JavaScript, and are tested as such: this runs their tests under Node."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ddemo.ui.examples import stored_trace
+from ddemo.ui.run_charts import RunCharts, source
+from ddemo.ui.token_canvas.messages import Messages
+
+TESTS = Path(__file__).with_name("run_charts.test.mjs")
+UI = Path(__file__).parents[2] / "ddemo" / "ui"
+
+READ = """
+const M = require(process.argv[1]), S = require(process.argv[2]);
+const message = JSON.parse(require('fs').readFileSync(0, 'utf8'));
+const run = M.runShown(M.receive(M.initial(), message).state);
+const {columns} = S.matrix(run, 'written');
+const curves = S.curves(run);
+console.log(JSON.stringify({
+  last: Array.from(columns[columns.length - 1]).map((p) => (Number.isNaN(p) ? null : p)),
+  masks: Array.from(curves.masks), order: S.order(run),
+}));
+"""
+
+
+@pytest.fixture
+def node() -> str:
+    found = shutil.which("node")
+    if found is None:
+        reason = "node is not installed, so the charts' own tests cannot run"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    return found
+
+
+def test_series_under_node(node):
+    done = subprocess.run([node, "--test", str(TESTS)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert "# pass 0" not in done.stdout and "# skipped 0" in done.stdout
+
+
+def test_the_recorded_run_reads_as_its_trace_says(node):
+    trace = stored_trace()
+    files = [str(UI / "token_canvas" / "model.js"), str(UI / "run_charts" / "series.js")]
+    whole = Messages("example", trace).whole()
+    done = subprocess.run([node, "-e", READ, *files], input=whole, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    written = {
+        int(position): (frame.step, float(chosen))
+        for frame in trace.frames
+        for position, chosen in zip(frame.written, frame.chosen, strict=True)
+    }
+    assert len(written) > 20
+    for position, p in enumerate(seen["last"]):
+        assert p == (pytest.approx(written[position][1], abs=1e-3) if position in written else None)
+    masks = [int((trace.tokens_at(step) == trace.mask_id).sum()) for step in range(trace.last_step + 1)]
+    assert seen["masks"] == masks
+    standing = {mark["at"]: mark["column"] for mark in seen["order"] if mark["stands"]}
+    assert standing == {position: step for position, (step, _) in written.items()}
+
+
+def test_scripts_run_together_as_one_function_body(node):
+    """Gradio puts model, series, charts and the call into one `new Function(...)`."""
+    script = "new Function('element', require('fs').readFileSync(0, 'utf8'));"
+    body = RunCharts().js_on_load
+    assert "mountRunCharts(element" in body
+    done = subprocess.run([node, "-e", script], input=body, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_template_is_static():
+    """Gradio would run `${...}` and fill `{{...}}`, and would draw the block anew at every change."""
+    assert "${" not in source("charts.html") and "{{" not in source("charts.html")
