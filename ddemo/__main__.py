@@ -4,24 +4,13 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ddemo.errors import InputError
 from ddemo.sampling import SAMPLERS, SamplerConfig
 from ddemo.sampling.config import MAX_SEED, quoted
-
-SETTINGS = ("sampler", "draw", "temperature", "top_k", "top_p", "steps", "seed")
-HELP = {
-    "sampler": f"which masks are filled first: {', '.join(SAMPLERS)}",
-    "draw": "how a token is taken: sample or argmax",
-    "temperature": "divides the logits before a draw; 0 is argmax",
-    "top_k": "draw among the k likeliest tokens; 0 is off",
-    "top_p": "draw among the likeliest tokens that reach this probability; 1 is off",
-    "steps": "reverse steps",
-    "seed": "the run's randomness",
-}
+from ddemo.settings import SETTINGS, default_sampler, describe
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -83,6 +72,24 @@ def bench(options: argparse.Namespace) -> None:
     _print(options, report, benchmark.as_table(report))
 
 
+def samplers(options: argparse.Namespace) -> None:
+    """All samplers, with their sources, settings and defaults."""
+    _print(options, {"samplers": [describe(sampler) for sampler in SAMPLERS.values()]}, "\n".join(_sampler_lines()))
+
+
+def _sampler_lines() -> Iterator[str]:
+    group = ""
+    for sampler in SAMPLERS.values():
+        if sampler.group != group:
+            yield f"{sampler.group}\n" if not group else f"\n{sampler.group}\n"
+            group = sampler.group
+        yield f"  {sampler.name}: {sampler.title}. {sampler.sentence}"
+        yield f"      {sampler.source}; {' and '.join(sampler.processes)} noise"
+        for knob in sampler.knobs:
+            allowed = f"one of {knob.range}" if knob.choices else f"in {knob.range}"
+            yield f"      --{_option(knob.name)} {knob.default} ({allowed}): {knob.sentence}"
+
+
 def examples(options: argparse.Namespace) -> None:
     """Make the recorded run again that the page opens with."""
     from ddemo.ui.examples import record
@@ -93,8 +100,12 @@ def examples(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace, text: str, length: int) -> None:
     from ddemo import runs
+    from ddemo.denoisers.loading import find_checkpoint, process_of
 
-    config = SamplerConfig.from_values({name: getattr(options, name) for name in SETTINGS})
+    given = {name: getattr(options, name) for name in SETTINGS}
+    if given["sampler"] is None:
+        given["sampler"] = default_sampler(process_of(find_checkpoint(options.checkpoint))).name
+    config = SamplerConfig.from_values(given)
     request = runs.checked_request(text, length)
     checkpoint = _load(options)
     trace = runs.begin(checkpoint, *request, config)
@@ -140,21 +151,25 @@ class _progress_bar:
         self._bar.close()
 
 
+def _option(name: str) -> str:
+    return name.replace("_", "-")
+
+
 def _parser() -> argparse.ArgumentParser:
     from ddemo.denoisers.loading import DEFAULT_CHECKPOINT, DEVICES, DTYPES
 
     parser = argparse.ArgumentParser(prog="python -m ddemo", description=__doc__.partition(": ")[2])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(command: Callable, **arguments) -> argparse.ArgumentParser:
+    def add(command: Callable, loads: bool = True) -> argparse.ArgumentParser:
         name = "eval" if command is evaluate else command.__name__
-        added = commands.add_parser(name, help=command.__doc__, description=command.__doc__, **arguments)
+        added = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
         added.set_defaults(command=command)
-        added.add_argument(
-            "--checkpoint", default=DEFAULT_CHECKPOINT, help="a shipped checkpoint's id or a directory"
-        )
-        added.add_argument("--device", default="auto", choices=DEVICES)
-        added.add_argument("--dtype", default="auto", choices=("auto", *DTYPES))
+        if loads:
+            known = "a shipped checkpoint's id or a directory"
+            added.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, help=known)
+            added.add_argument("--device", default="auto", choices=DEVICES)
+            added.add_argument("--dtype", default="auto", choices=("auto", *DTYPES))
         return added
 
     writing = add(generate)
@@ -163,15 +178,10 @@ def _parser() -> argparse.ArgumentParser:
     filling = add(infill)
     filling.add_argument("text", help="text with [MASK], [MASK:5] or ___ where words are missing")
     for command in (writing, filling):
-        for field in fields(SamplerConfig):
-            if field.name in SETTINGS:
-                command.add_argument(
-                    f"--{field.name.replace('_', '-')}",
-                    type=field.type,
-                    default=field.default,
-                    help=f"{HELP[field.name]} (default {field.default})",
-                )
+        for setting in SETTINGS.values():
+            command.add_argument(f"--{_option(setting.name)}", type=setting.kind, help=setting.help)
         command.add_argument("--json", action="store_true")
+    add(samplers, loads=False).add_argument("--json", action="store_true")
     measuring = add(evaluate)
     measuring.add_argument("--data", required=True, help="a .jsonl, .jsonl.xz or .txt file")
     measuring.add_argument("--split", default="valid", help="train or valid")

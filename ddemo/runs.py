@@ -90,9 +90,10 @@ def proceed(
         if not Lane(**_where(branch)).prepared(checkpoint.denoiser):
             raise InputError("Nothing is left to do at this step: mask a word and continue.")
         return branch
-    codec = checkpoint.codec
-    edited, edits = edited_canvas(canvas, cells, codec, codec.never_drawn, checkpoint.denoiser.max_length)
-    clock = clock_after_edits(edited, codec.mask_id, step, trace.config)
+    codec, denoiser = checkpoint.codec, checkpoint.denoiser
+    time = _where(branch)["time"] if denoiser.process == "uniform" else 0.0  # how noised the tokens are that stand
+    edited, edits = edited_canvas(canvas, cells, codec, codec.never_drawn, denoiser.max_length, must_mask=time == 0.0)
+    clock = clock_after_edits(edited, codec.mask_id, step, trace.config, time)
     edited = _noised(checkpoint, edited, trace.config, step)
     branch.segments.append(Segment(edited, clock, tuple(edits)))
     learn_pieces(branch, checkpoint, edited.tokens.tolist())

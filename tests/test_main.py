@@ -2,13 +2,15 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields
 
 import pytest
 
 from ddemo import runs
 from ddemo.__main__ import main
-from ddemo.sampling import SamplerConfig
+from ddemo.sampling import SAMPLERS, SamplerConfig
+from ddemo.sampling.samplers import of_process
+from ddemo.settings import SETTINGS
 from ddemo.trace import Trace
 from ddemo.ui import examples
 
@@ -57,7 +59,7 @@ def test_generate_as_json(run, tiny):
     assert report["text"] == tiny.codec.decode(report["tokens"])
 
 
-@pytest.mark.parametrize("sampler", ["confidence", "ancestral"])
+@pytest.mark.parametrize("sampler", ["confidence", "ancestral", "maskgit", "remdm-loop"])
 def test_infill_as_json_uses_every_setting(run, sampler):
     settings = {
         "sampler": sampler,
@@ -65,15 +67,44 @@ def test_infill_as_json_uses_every_setting(run, sampler):
         "temperature": 0.5,
         "top_k": 3,
         "top_p": 0.9,
-        "steps": 4,
+        "steps": 5,
         "seed": 2,
-    }
+        "block_length": 1,
+        "guidance": 0.5,
+        "end_of_text": "suppress",
+    } | SAMPLERS[sampler].defaults()
     arguments = [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     code, out, _ = run("infill", "The [MASK:4] sea, 😀 and ___", *arguments, "--json")
     report = json.loads(out)
     assert code == 0 and report["settings"] == settings | {"candidates": 5}
     assert report["text"].startswith("The ") and " sea, 😀 and " in report["text"] and "[MASK]" not in report["text"]
     assert "😀" in out, "text is written as it is"
+
+
+def test_every_setting_is_an_option(capsys):
+    for command in ("generate", "infill"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        shown = capsys.readouterr().out
+        assert all(f"--{name.replace('_', '-')} " in shown for name in SETTINGS)
+    assert set(SETTINGS) == {field.name for field in fields(SamplerConfig)} - {"candidates"}
+
+
+@pytest.mark.parametrize("sampler", [sampler.name for sampler in of_process("absorbing")])
+def test_every_sampler(run, sampler):
+    code, out, _ = run("generate", "The old", "--length", "4", "--steps", "4", "--sampler", sampler, "--json")
+    report = json.loads(out)
+    assert code == 0 and report["settings"]["sampler"] == sampler and "[MASK]" not in report["text"]
+
+
+@pytest.mark.parametrize("sampler", [None, *(sampler.name for sampler in of_process("uniform"))])
+def test_every_sampler_of_uniform_noise(sampler, capsys):
+    chosen = ["--sampler", sampler] if sampler else []
+    arguments = ["infill", "The queen [MASK:3].", "--steps", "4", "--checkpoint", "exact-world-uniform", "--json"]
+    assert main([*arguments, *chosen]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["text"].startswith("The queen")
+    assert report["settings"]["sampler"] == (sampler or "uniform-ancestral")
 
 
 def test_the_same_command_gives_the_same_text(run):
@@ -100,7 +131,7 @@ def test_a_note_goes_to_stderr_so_that_stdout_stays_json(run):
         (["generate", "x", "--length", "10000"], "The masks alone make 10,000 tokens"),
         (["generate", "x", "--length", "9" * 30], "The number of new tokens must be a whole number from 0 to"),
         (["generate", "word " * 99], "The text and masks make"),
-        (["generate", "x", "--sampler", "magic"], "sampler must be one of confidence, ancestral"),
+        (["generate", "x", "--sampler", "magic"], "sampler must be one of confidence, random"),
         (["generate", "x", "--draw", "best"], "draw must be one of sample, argmax"),
         (["generate", "x", "--steps", "0"], "steps must be a whole number from 1 to 1,024, not 0"),
         (["generate", "x", "--temperature", "nan"], "temperature must be a number"),
@@ -109,6 +140,11 @@ def test_a_note_goes_to_stderr_so_that_stdout_stays_json(run):
         (["generate", "x", "--top-p", "1.5"], "top_p must be a number"),
         (["generate", "x", "--seed", "-1"], "seed must be a whole number"),
         (["generate", "x", "--seed", "9" * 40], "seed must be a whole number"),
+        (["generate", "x", "--sampler", "uniform-joint"], "sampler must be one for absorbing noise"),
+        (["generate", "x", "--eta", "0.5"], "The sampler confidence has no setting eta"),
+        (["generate", "x", "--sampler", "p2", "--planner", "me"], "planner must be one of self, random, not 'me'"),
+        (["generate", "x", "--sampler", "remdm-loop", "--t-on", "0.01"], "t_off and t_on must be in (0, 1)"),
+        (["generate", "x", "--length", "6", "--block-length", "4"], "block_length must divide the 6 masks"),
         (["bench", "--lengths", "65"], "The masks alone make 65 tokens"),
         (["bench", "--lengths", "0"], "There is nothing to fill"),
         (["bench", "--lengths", "8", "--steps", "0"], "steps must be a whole number"),
@@ -167,6 +203,34 @@ def test_interrupted(run, monkeypatch):
     monkeypatch.setattr(runs, "carry_out", interrupt)
     assert run("generate", "x", "--length", "3") == (130, "", "ddemo: There are 3 masks, so the run ends after 3 of "
                                                      "the 32 steps.\nddemo: stopped.\n")  # fmt: skip
+
+
+# ---------------------------------------------------------------- samplers
+
+
+def test_samplers_are_listed_with_all_that_is_known_of_them(capsys):
+    assert main(["samplers"]) == 0
+    shown = capsys.readouterr().out
+    for sampler in SAMPLERS.values():
+        assert f"  {sampler.name}: {sampler.title}. {sampler.sentence}\n      {sampler.source}; " in shown
+        for knob in sampler.knobs:
+            assert f"--{knob.name.replace('_', '-')} {knob.default} (" in shown
+    groups = list(dict.fromkeys(sampler.group for sampler in SAMPLERS.values()))
+    assert [line for line in shown.splitlines() if line in groups] == groups
+
+
+def test_samplers_as_json(capsys):
+    assert main(["samplers", "--json"]) == 0
+    listed = {item.pop("name"): item for item in json.loads(capsys.readouterr().out)["samplers"]}
+    assert list(listed) == list(SAMPLERS)
+    for name, sampler in SAMPLERS.items():
+        assert listed[name]["processes"] == list(sampler.processes) and listed[name]["source"] == sampler.source
+        assert {knob["name"]: knob["default"] for knob in listed[name]["knobs"]} == sampler.defaults()
+        for knob in listed[name]["knobs"]:
+            held = {"choices"} if "choices" in knob else {"low", "high"}
+            assert set(knob) == {"name", "default", "sentence"} | held
+    assert "d3pm-cosine" not in listed["sedd-euler"]["knobs"][0]["choices"]
+    assert "d3pm-cosine" in listed["sedd-analytic"]["knobs"][0]["choices"]
 
 
 # ---------------------------------------------------------------- eval
@@ -259,8 +323,6 @@ def test_bench_as_json_and_as_a_table(run, monkeypatch):
 
 def test_examples_are_recorded_with_the_settings_of_the_page(run, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(examples, "HERE", tmp_path)
-    shorter = replace(examples.TRY[0], length=24)  # the tiny checkpoint takes 64 tokens
-    monkeypatch.setattr(examples, "TRY", (shorter, *examples.TRY[1:]))
     examples.stored_trace.cache_clear()
     assert examples.stored_trace() is None
     code, out, err = run("examples")

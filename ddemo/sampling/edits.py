@@ -15,7 +15,7 @@ CELL_KEYS = {"from", "mask", "id", "text", "lock"}
 
 
 def edited_canvas(
-    canvas: Canvas, cells: Sequence[dict[str, Any]], codec: TextCodec, never, max_length: int
+    canvas: Canvas, cells: Sequence[dict[str, Any]], codec: TextCodec, never, max_length: int, must_mask: bool = True
 ) -> tuple[Canvas, list[dict[str, Any]]]:
     """The canvas that the edited row of cells describes, and a plain record of each edit.
 
@@ -29,6 +29,7 @@ def edited_canvas(
         codec: the checkpoint's codec.
         never: [V] bool, tokens that may not be forced.
         max_length: the checkpoint's limit in tokens.
+        must_mask: whether a row without masks leaves nothing to do, as it does unless noise is words.
 
     Raises:
         InputError: a cell that means nothing, a canvas that is empty or too long, or nothing to fill.
@@ -44,16 +45,22 @@ def edited_canvas(
             raise InputError(f"With these edits the canvas has more than the {max_length} tokens of this checkpoint.")
     kept = {cell.get("from") for cell in cells}
     edits += [{"edit": "delete", "at": position} for position in range(len(canvas)) if position not in kept]
-    if codec.mask_id not in builder.tokens:
+    if must_mask and codec.mask_id not in builder.tokens:
         raise InputError("Nothing is masked, so there is nothing to fill: mask a word and continue.")
+    if all(builder.fixed):
+        raise InputError("Every word is held, so nothing can change: let one go or mask one, and continue.")
     _guard_spacing(builder)
     return builder.build(), edits
 
 
-def clock_after_edits(canvas: Canvas, mask_id: int, step: int, config: SamplerConfig) -> Clock:
-    """Time goes on from where that share of free positions would be masked, at the run's own stride of 1 / steps."""
+def clock_after_edits(canvas: Canvas, mask_id: int, step: int, config: SamplerConfig, time: float = 0.0) -> Clock:
+    """Time goes on from where that share of free positions would be masked, at the run's own stride of 1 / steps.
+
+    Where the tokens that stand are noised as well, as under uniform noise, `time` says how much; it goes on from there
+    at the least.
+    """
     share = int((canvas.tokens == mask_id).sum()) / int((~canvas.fixed).sum())
-    start = (SCHEDULES[config.schedule] if config.schedule else LINEAR).time_at(1.0 - share)
+    start = max(time, (SCHEDULES[config.schedule] if config.schedule else LINEAR).time_at(1.0 - share))
     return clock_from(canvas, config, mask_id, step, start, math.ceil(start * config.steps - 1e-9))
 
 

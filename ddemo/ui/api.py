@@ -1,7 +1,8 @@
 """Named endpoints `generate` and `infill`: the same runs as the page's, streamed one step at a time."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from inspect import Parameter, Signature
 from typing import Any
 
 import gradio as gr
@@ -9,50 +10,53 @@ import gradio as gr
 from ddemo import runs
 from ddemo.errors import InputError
 from ddemo.sampling import SamplerConfig
+from ddemo.settings import SETTINGS, default_sampler
+from ddemo.ui.examples import tries_for
 from ddemo.ui.resident import Resident
+from ddemo.ui.visits import AT_ONCE
 
 log = logging.getLogger(__name__)
+
+RECORDS = (
+    'Streams a record a step: {"step", "steps", "text", "masks", "nfe", "done"}; the last one, with "done": true, '
+    'adds "tokens", "seed", "settings", "seconds" and "checkpoint".'
+)
+GENERATE = "Continues a prompt by length tokens."
+INFILL = "Fills the [MASK], [MASK:5] and ___ of a text."
 
 
 def add_api(resident: Resident) -> None:
     """Add the endpoints to the Blocks that is being built."""
+    length = tries_for(resident.codec, resident.max_length)[0].length
 
-    def generate(
-        prompt: str,
-        length: int = 48,
-        sampler: str = "confidence",
-        draw: str = "sample",
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        steps: int = 32,
-        seed: int = 0,
-    ) -> Iterator[dict]:
-        """Continue a prompt by `length` tokens. Streams a record a step, the last with "done": true."""
-        settings = _settings(sampler, draw, temperature, top_k, top_p, steps, seed)
-        yield from stream(resident, prompt, length, settings)
+    def generate(prompt: str, length: int, *settings) -> Iterator[dict]:
+        yield from stream(resident, prompt, length, dict(zip(SETTINGS, settings, strict=True)))
 
-    def infill(
-        text: str,
-        sampler: str = "confidence",
-        draw: str = "sample",
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        steps: int = 32,
-        seed: int = 0,
-    ) -> Iterator[dict]:
-        """Fill the [MASK], [MASK:5] and ___ of a text. Streams a record a step, the last with "done": true."""
-        settings = _settings(sampler, draw, temperature, top_k, top_p, steps, seed)
-        yield from stream(resident, text, 0, settings)
+    def infill(text: str, *settings) -> Iterator[dict]:
+        yield from stream(resident, text, 0, dict(zip(SETTINGS, settings, strict=True)))
 
-    for endpoint in (generate, infill):
-        gr.api(endpoint, api_name=endpoint.__name__, concurrency_id="model", concurrency_limit=1)
+    _publish(generate, [_parameter("prompt", str), _parameter("length", int, length)], GENERATE)
+    _publish(infill, [_parameter("text", str)], INFILL)
 
 
-def _settings(*values) -> dict[str, Any]:
-    names = ("sampler", "draw", "temperature", "top_k", "top_p", "steps", "seed")
-    return dict(zip(names, values, strict=True))
+def _publish(endpoint: Callable, parameters: list[Parameter], sentence: str) -> None:
+    """Offer an endpoint that takes every setting too; Gradio reads names and types from its signature."""
+    parameters = parameters + [_parameter(item.name, item.kind, item.default) for item in SETTINGS.values()]
+    endpoint.__signature__ = Signature(parameters, return_annotation=Iterator[dict])
+    endpoint.__annotations__ = {item.name: item.annotation for item in parameters} | {"return": Iterator[dict]}
+    meanings = "\n".join(f"{item.name}: {item.help}." for item in SETTINGS.values())
+    gr.api(
+        endpoint,
+        api_name=endpoint.__name__,
+        api_description=f"{sentence} {RECORDS} A setting that is null, or left out, takes its default.\n\n{meanings}",
+        concurrency_id="model",
+        concurrency_limit=AT_ONCE,
+    )
+
+
+def _parameter(name: str, kind: type, default: Any = Parameter.empty) -> Parameter:
+    annotation = kind | None if default is None else kind
+    return Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
 
 
 def stream(resident: Resident, text: Any, length: Any, settings: dict[str, Any]) -> Iterator[dict]:
@@ -62,9 +66,12 @@ def stream(resident: Resident, text: Any, length: Any, settings: dict[str, Any])
         gr.Error: with one sentence, for anything that cannot be done.
     """
     try:
+        if settings.get("sampler") is None:
+            settings = settings | {"sampler": default_sampler(resident.process).name}
+        config, request = SamplerConfig.from_values(settings), runs.checked_request(text, length)
         checkpoint = resident.get()
-        trace = runs.begin(checkpoint, *runs.checked_request(text, length), SamplerConfig.from_values(settings))
-        for _ in runs.carry_out(checkpoint, trace):
+        trace = runs.begin(checkpoint, *request, config)
+        for _ in runs.carry_out(checkpoint, trace, engine=resident.engine):
             yield runs.progress(checkpoint, trace) | {"done": False}
         yield runs.progress(checkpoint, trace) | runs.summary(checkpoint, trace) | {"done": True}
     except InputError as problem:

@@ -11,27 +11,25 @@ import gradio as gr
 
 from ddemo import runs
 from ddemo.errors import InputError
-from ddemo.sampling import SAMPLERS, SamplerConfig, read_text
+from ddemo.sampling import SamplerConfig, check_process, read_text
 from ddemo.sampling.canvas import MaskRun, parse_markers, read_draft
 from ddemo.trace import Trace
-from ddemo.ui.examples import EXAMPLE_RUN, TRY, stored_trace
-from ddemo.ui.notice import Notice
+from ddemo.ui.controls import CHOICE, DRAW, OF_ANY_RUN, Controls
+from ddemo.ui.examples import EXAMPLE_RUN, trace_of, tries_for
+from ddemo.ui.notice import Notice, tell
 from ddemo.ui.resident import Resident
 from ddemo.ui.token_canvas import TokenCanvas
 from ddemo.ui.token_canvas.messages import Messages, draft, say
-from ddemo.ui.visits import SentMessages, Visit, new_run_id
+from ddemo.ui.visits import AT_ONCE, SentMessages, Visit, new_run_id
 
 log = logging.getLogger(__name__)
 
-DEFAULT = SamplerConfig()
-DEFAULT_LENGTH = 48
 EXAMPLE_NOTE = "This is a recorded run: drag the slider to watch it come out of the noise."
 UNEXPECTED = "Something went wrong on the server, and the run ended here; your text is as you left it."
 GONE = "The server no longer has this run (it may have restarted): press Denoise to begin a new one."
 ASK_FOR_DRAFT = """(text, length) => {
   document.dispatchEvent(new CustomEvent('ddemo:draft', {detail: {text, length: Number(length) || 0}}));
 }"""
-SETTINGS = ("sampler", "draw", "temperature", "top_k", "top_p", "steps", "seed")
 
 
 def denoise_tab(resident: Resident) -> None:
@@ -40,7 +38,8 @@ def denoise_tab(resident: Resident) -> None:
     visit = gr.State(Visit.new())  # copied for each session
     # Set on load as well, because Gradio forgets only what was set once a session has closed.
     gr.on(None, Visit.new, None, visit, queue=False, show_progress="hidden", api_visibility="private")
-    text, length, settings, new_seed, buttons, notice = _controls(resident)
+    controls = Controls.of(resident.process, resident.codec)
+    text, length, new_seed, buttons, notice = _lay_out(resident, controls)
     run_button, stop_button = buttons
     canvas = TokenCanvas(
         _first_value(resident),
@@ -49,18 +48,18 @@ def denoise_tab(resident: Resident) -> None:
         elem_id="canvas",
         elem_classes=["dd-plain"],
     )
-    outputs = [canvas, notice, run_button, stop_button, settings["seed"]]
+    outputs = [canvas, notice, run_button, stop_button, controls.inputs["seed"]]
     streaming = {
         "outputs": outputs,
         "concurrency_id": "model",
-        "concurrency_limit": 1,
+        "concurrency_limit": AT_ONCE,
         "show_progress": "minimal",
         "show_progress_on": notice,
         "api_visibility": "private",
         "trigger_mode": "once",
     }
-    wiring = _Wiring(resident, sent, outputs)
-    inputs = [text, length, new_seed, *(settings[name] for name in SETTINGS), visit]
+    wiring = _Wiring(resident, sent, controls, outputs)
+    inputs = [text, length, new_seed, *controls.components, visit]
     run_button.click(wiring.denoise, inputs, **streaming)
     text.submit(wiring.denoise, inputs, **streaming)
     canvas.resume(wiring.resume, [visit], **streaming)
@@ -70,10 +69,12 @@ def denoise_tab(resident: Resident) -> None:
     gr.on([text.change, length.change], None, [text, length], None, js=ASK_FOR_DRAFT)
 
 
-def _controls(resident: Resident):
-    with gr.Column(elem_classes=["dd-controls"]):
+def _lay_out(resident: Resident, controls: Controls):
+    """The text and what is tried with it, the sampler and its settings, and the rest folded away."""
+    tries = tries_for(resident.codec, resident.max_length)
+    with gr.Column(elem_classes=["dd-controls", f"dd-{resident.process}"]):
         text = gr.Textbox(
-            TRY[0].text,
+            tries[0].text,
             label="Your text",
             info="Write [MASK], [MASK:5] or three underscores where words are missing; other text is continued.",
             lines=2,
@@ -82,68 +83,36 @@ def _controls(resident: Resident):
             elem_id="text",
         )
         with gr.Row(elem_classes=["dd-try"]):
-            chips = [gr.Button(item.title, size="sm", elem_classes=["dd-chip"]) for item in TRY]
+            chips = [gr.Button(item.title, size="sm", elem_classes=["dd-chip"]) for item in tries]
         with gr.Row(elem_classes=["dd-main-settings"], equal_height=True):
-            length = gr.Number(
-                DEFAULT_LENGTH,
-                label="New tokens",
-                precision=0,
-                min_width=120,
-                elem_id="length",
-            )
-            steps = gr.Number(
-                DEFAULT.steps, label="Steps", precision=0,
-                min_width=120, elem_id="steps",
-            )  # fmt: skip
-            sampler = gr.Dropdown(
-                [(item.title, item.name) for item in SAMPLERS.values()],
-                value=DEFAULT.sampler,
-                label="Sampler",
-                min_width=220,
-                elem_id="sampler",
-            )
-            draw = gr.Radio(
-                [("sample", "sample"), ("argmax", "argmax")],
-                value=DEFAULT.draw,
-                label="Draw",
-                min_width=220,
-                elem_id="draw",
-            )
+            controls.add(CHOICE)
+            length = gr.Number(tries[0].length, label="New tokens", precision=0, min_width=120, elem_id="length")
+            controls.add(DRAW)
             with gr.Column(min_width=160, elem_classes=["dd-go"]):
                 run_button = gr.Button("Denoise", variant="primary", elem_id="denoise")
                 stop_button = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
+        with gr.Row(elem_classes=["dd-sampler-settings"]):
+            with gr.Column(min_width=320, elem_classes=["dd-about-column"]):
+                controls.add_about()
+            controls.add(*controls.of_samplers)
         notice = Notice(elem_id="notice", elem_classes=["dd-plain"])
         with gr.Accordion("More settings", open=False, elem_classes=["dd-more"]), gr.Row():
-            settings = {
-                "temperature": gr.Number(
-                    DEFAULT.temperature, label="Temperature", info="0 is argmax", step=0.1,
-                    min_width=120, elem_id="temperature",
-                ),
-                "top_k": gr.Number(
-                    DEFAULT.top_k, label="Top-k", info="0 is off", precision=0, min_width=120
-                ),
-                "top_p": gr.Number(
-                    DEFAULT.top_p, label="Top-p", info="1 is off", step=0.05, min_width=120
-                ),
-                "seed": gr.Number(
-                    DEFAULT.seed, label="Seed", info="same seed, same run", precision=0, min_width=120,
-                    elem_id="seed",
-                ),
-            }  # fmt: skip
+            controls.add(*OF_ANY_RUN)
             new_seed = gr.Checkbox(
                 True, label="New seed for each run", info="off: the seed is kept", min_width=160, elem_id="new-seed"
             )
-    settings |= {"sampler": sampler, "draw": draw, "steps": steps}
-    for chip, item in zip(chips, TRY, strict=True):
+    controls.connect()
+    for chip, item in zip(chips, tries, strict=True):
         chip.click(None, [], [text, length], js=f"() => {json.dumps([item.text, item.length])}")
-    return text, length, settings, new_seed, (run_button, stop_button), notice
+    return text, length, new_seed, (run_button, stop_button), notice
 
 
 class _Wiring:
     """The two streaming handlers; they convert values, call `runs` and pass messages on."""
 
-    def __init__(self, resident: Resident, sent: SentMessages, outputs: list):
+    def __init__(self, resident: Resident, sent: SentMessages, controls: Controls, outputs: list):
         self.resident = resident
+        self.controls = controls
         self.sent = sent
         self.canvas, self.notice, self.run_button, self.stop_button, self.seed = outputs
 
@@ -152,12 +121,11 @@ class _Wiring:
         *settings, visit = values
 
         def prepare():
-            chosen = dict(zip(SETTINGS, settings, strict=True))
-            if new_seed:
-                chosen["seed"] = secrets.randbelow(1_000_000)
-            config = SamplerConfig.from_values(chosen)
+            seed = {"seed": secrets.randbelow(1_000_000)} if new_seed else {}
+            config = SamplerConfig.from_values(self.controls.values(settings, **seed))
             request = runs.checked_request(text or "", length or 0)
             # All that can be said without the weights is said before waiting for them.
+            check_process(config, self.resident.process, self.resident.id)
             read_text(*request, self.resident.codec, self.resident.max_length)
             yield from self._wait_for_checkpoint()
             trace = runs.begin(self.resident.get(), *request, config)
@@ -176,7 +144,7 @@ class _Wiring:
             segment = asked.get("segment")
             before = visit.runs.get(source) if isinstance(source, str) else None
             if source == EXAMPLE_RUN:
-                before = stored_trace()
+                before = trace_of(self.resident.id)
             if before is None:
                 raise InputError(GONE)
             yield from self._wait_for_checkpoint()
@@ -199,7 +167,7 @@ class _Wiring:
                 self.notice: tell(" ".join(notes)),
                 self.seed: trace.config.seed,
             }
-            for frame in runs.carry_out(self.resident.get(), trace, lambda: visit.stop):
+            for frame in runs.carry_out(self.resident.get(), trace, lambda: visit.stop, self.resident.engine):
                 yield {self.canvas: self.sent.add(run, messages.frame(frame))}
             yield {self.canvas: self.sent.add(run, messages.end()), **self._idle()}
         except InputError as problem:
@@ -251,18 +219,21 @@ def draft_of(resident: Resident, text: str, length: float) -> str:
     has_mask = any(isinstance(part, MaskRun) for part in parse_markers(text))
     tail = 0 if has_mask else len(canvas.masks(codec.mask_id))
     return draft(
-        new_run_id(), canvas, codec, {"checkpoint": resident.id, "mask": codec.mask_id, "limit": limit}, tail
+        new_run_id(),
+        canvas,
+        codec,
+        {"checkpoint": resident.id, "noise": resident.process, "mask": codec.mask_id, "limit": limit},
+        tail,
     )
 
 
-def tell(text: str, kind: str = "note") -> str:
-    """The value of a Notice."""
-    return json.dumps({"text": text, "kind": kind})
-
-
 def _first_value(resident: Resident) -> str:
-    trace = stored_trace()
-    return "" if trace is None else Messages(EXAMPLE_RUN, trace, EXAMPLE_NOTE).whole()
+    """The run that was recorded with this checkpoint, else what the text box holds."""
+    trace = trace_of(resident.id)
+    if trace is not None:
+        return Messages(EXAMPLE_RUN, trace, EXAMPLE_NOTE).whole()
+    first = tries_for(resident.codec, resident.max_length)[0]
+    return draft_of(resident, first.text, first.length)
 
 
 def _named(name: str, function):

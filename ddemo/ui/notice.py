@@ -1,5 +1,7 @@
 """A line of text beside the thing it speaks of. Its text is never read as HTML or as a template."""
 
+import json
+
 import gradio as gr
 
 TEMPLATE = '<p class="dd-notice" role="status" aria-live="polite"></p>'
@@ -20,3 +22,8 @@ class Notice(gr.HTML):
 
     def __init__(self, value: str = "{}", **kwargs):
         super().__init__(value, html_template=TEMPLATE, js_on_load=SHOW, apply_default_css=False, **kwargs)
+
+
+def tell(text: str, kind: str = "note") -> str:
+    """The value of a Notice."""
+    return json.dumps({"text": text, "kind": kind})

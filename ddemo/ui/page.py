@@ -5,6 +5,7 @@ from pathlib import Path
 import gradio as gr
 
 from ddemo.ui.api import add_api
+from ddemo.ui.controls import headings
 from ddemo.ui.denoise import denoise_tab
 from ddemo.ui.resident import Resident
 from ddemo.ui.token_canvas import source
@@ -65,7 +66,7 @@ def launch_arguments() -> dict:
     """What `launch` needs for the page to look and behave as built; no outside request is made."""
     return {
         "theme": theme(),
-        "css": "\n".join([source("palette.css"), source("canvas.css"), (HERE / "page.css").read_text()]),
+        "css": "\n".join([source("palette.css"), source("canvas.css"), (HERE / "page.css").read_text(), headings()]),
         "head": HEAD,
         "ssr_mode": False,
         "run_history": False,

@@ -1,17 +1,18 @@
-"""The checkpoint that a running server holds, loaded beside the page so that the page is there at once."""
+"""The checkpoint that a running server holds and the engine that its visitors share, loaded beside the page."""
 
 import threading
 
 from ddemo.denoisers import Checkpoint, TextCodec, find_checkpoint, load_checkpoint, load_codec
-from ddemo.denoisers.loading import canvas_limit_of
+from ddemo.denoisers.loading import canvas_limit_of, process_of
 from ddemo.errors import InputError
+from ddemo.sampling import Engine, FillRules
 
 
 class Resident:
     """Loads one checkpoint in the background and hands it out when it is there.
 
-    Its codec and its limit are read at construction, which is quick, so that text can be shown as tokens
-    before the weights have come.
+    Its codec, its limit and its noise process are read at construction, which is quick, so that the page is there
+    and text can be shown as tokens before the weights have come.
 
     Raises:
         InputError: at construction, when the files already tell that the checkpoint cannot be loaded.
@@ -22,8 +23,10 @@ class Resident:
         self.id = self.directory.name
         self.codec: TextCodec = load_codec(self.directory)
         self.max_length = canvas_limit_of(self.directory)
+        self.process = process_of(self.directory)
         self._arguments = (name, device, dtype)
         self._checkpoint: Checkpoint | None = None
+        self._engine: Engine | None = None
         self._problem = ""
         self._thread = threading.Thread(target=self._load, name="checkpoint", daemon=True)
 
@@ -46,10 +49,17 @@ class Resident:
             raise InputError(self._problem)
         return self._checkpoint
 
+    @property
+    def engine(self) -> Engine:
+        """Runs the lanes of all visitors in one batch. Waits and raises as `get`."""
+        self.get()
+        return self._engine
+
     def _load(self) -> None:
         try:
             checkpoint = load_checkpoint(*self._arguments)
             assert checkpoint.revision  # hashed once, here rather than in a visitor's first run
+            self._engine = Engine(checkpoint.denoiser, FillRules.of(checkpoint.codec))
             self._checkpoint = checkpoint
         except InputError as problem:
             self._problem = str(problem)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ddemo.trace import Trace
 
+AT_ONCE = 8  # runs that share the engine's batch; others wait in the queue
 KEPT_RUNS = 64
 
 

@@ -32,6 +32,8 @@ def test_each_mistake_is_one_sentence_and_the_next_run_works(visitor, app):
         with visitor.redrawn():
             visitor.box.fill(text)
 
+    with visitor.redrawn():
+        visitor.set_number("length", 48)
     ask("[MASK:10000]")
     refused(visitor, "The masks alone make 10,000 tokens, and this checkpoint takes at most 64")
     ask("sea " * 80)

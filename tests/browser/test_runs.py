@@ -3,6 +3,8 @@
 import pytest
 from playwright.sync_api import expect
 
+from ddemo.sampling.engine import LEAD
+
 pytestmark = pytest.mark.browser
 
 
@@ -56,9 +58,9 @@ def test_stop_keeps_what_is_there_and_the_run_can_go_on(visitor, app):
 
     with visitor.page.expect_response("**/run/predict*"):
         stop.click()
-    app.allow(8)
+    app.allow(12)
     visitor.wait_for_state("stopped")
-    assert app.calls_left == 7  # the call that was under way, and no other
+    assert app.calls_left >= 12 - 1 - LEAD  # the call that was under way, and those that the engine is ahead
     visitor.expect("step").to_have_text("step 4 of 12")
     assert visitor.masks == 8
     expect(denoise).to_be_visible()
@@ -85,19 +87,19 @@ def test_two_visitors_share_the_model_and_nothing_else(arrive, app):
     ann.page.click("#denoise")
     ann.expect("step").to_have_text("step 2 of 32")
     ben.page.click("#denoise")
-    expect(ben.page.get_by_text("queue")).to_be_visible()
+    ben.wait_for_state("running")
+    app.allow(6)  # calls that both take part in: Ben is done while Ann goes on
+    ben.wait_for_state("finished")
+    ann.wait_for_state("running")
+    assert ben.canvas_text.startswith("It was a dark night") and ben.masks == 0
     assert "letter" in ann.everything and "dark night" not in ann.everything
     assert "dark night" in ben.everything and "letter" not in ben.everything
 
-    # Leaving frees the model: long before Ann's 30 other steps were done, it is Ben's.
+    # Leaving takes Ann out of the batch, long before her other steps were done.
     ann.leave()
-    for _ in range(10):
-        app.allow(1)
-        if ben.is_soon("running", "finished"):
-            break
-    else:
-        raise AssertionError("the run of a visitor who left went on")
+    app.allow(15)
+    ben.page.wait_for_timeout(1500)
+    assert app.calls_left > 0, "the run of a visitor who left went on"
     app.allow_all()
-    ben.wait_for_state("finished")
-    assert ben.canvas_text.startswith("It was a dark night") and ben.masks == 0
-    assert "letter" not in ben.everything
+    ben.denoise()
+    assert ben.masks == 0 and "letter" not in ben.everything

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 from playwright.sync_api import BrowserContext, Locator, Page, TimeoutError, expect
 
+from ddemo.sampling import SAMPLERS
+
 expect.set_options(timeout=30_000)
 PATIENCE = 30_000  # milliseconds, on a busy machine; whatever is waited for comes much sooner
 
@@ -178,8 +180,28 @@ class Visitor:
         self.wait_for_state("draft")
         return self.box.input_value()
 
-    def keep_seed(self, seed: int) -> None:
+    def choose(self, sampler: str) -> None:
+        """Choose a sampler by its title, and wait until the page tells what it is."""
+        self.page.locator("#sampler input").click()
+        self.page.get_by_role("option", name=sampler, exact=True).click()
+        chosen = next(item for item in SAMPLERS.values() if item.title == sampler)
+        expect(self.page.locator(".dd-about-sentence")).to_have_text(chosen.sentence)
+
+    def open_settings(self) -> None:
         self.page.get_by_role("button", name="More settings").click()
+
+    @property
+    def settings(self) -> set[str]:
+        """Names of the settings that are on the page."""
+        shown = self.page.locator(".dd-setting:visible").all()
+        return {setting.get_attribute("id").replace("-", "_") for setting in shown}
+
+    def value_of(self, setting: str) -> str:
+        """What its field holds."""
+        return self.page.locator(f"#{setting.replace('_', '-')} input").input_value()
+
+    def keep_seed(self, seed: int) -> None:
+        self.open_settings()
         self.page.get_by_label("New seed for each run").uncheck()
         self.set_number("seed", seed)
 

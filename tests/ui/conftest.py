@@ -13,11 +13,12 @@ import gradio as gr
 import pytest
 
 from ddemo.denoisers import Checkpoint
-from ddemo.sampling import SamplerConfig
-from ddemo.ui.denoise import SETTINGS, _Wiring
+from ddemo.sampling import Engine, FillRules
+from ddemo.ui.controls import Controls
+from ddemo.ui.denoise import _Wiring
 from ddemo.ui.visits import SentMessages, Visit
 from tests.ui.reader import Reader, ReadRun
-from tests.ui.server import Served, serve
+from tests.ui.server import Served, serve, settings_values
 
 
 def unsteered(width: int) -> None:
@@ -55,6 +56,8 @@ class HeldCheckpoint:
         self.checkpoint = checkpoint
         self.id, self.codec = checkpoint.id, checkpoint.codec
         self.max_length = checkpoint.denoiser.max_length
+        self.process = checkpoint.denoiser.process
+        self.engine = Engine(checkpoint.denoiser, FillRules.of(checkpoint.codec))
 
     def get(self) -> Checkpoint:
         return self.checkpoint
@@ -99,14 +102,15 @@ class Page:
 
     def __init__(self, resident, sent: SentMessages | None = None):
         self.sent = sent or SentMessages()
-        self.wiring = _Wiring(resident, self.sent, list(self.OUTPUTS))
+        self.controls = Controls.of(resident.process, resident.codec)
+        self.wiring = _Wiring(resident, self.sent, self.controls, list(self.OUTPUTS))
         self.visit = Visit.new()
         self.reader = Reader()
 
     def start(self, text: Any = "", length: Any = 8, new_seed: bool = False, **settings) -> Iterator[dict]:
         """The updates of a press on Denoise, one by one."""
-        values = SamplerConfig(steps=8).as_dict() | settings
-        return self.wiring.denoise(text, length, new_seed, *(values[name] for name in SETTINGS), self.visit)
+        values = settings_values(self.controls, **{"steps": 8} | settings)
+        return self.wiring.denoise(text, length, new_seed, *values, self.visit)
 
     def denoise(self, text: Any = "", length: Any = 8, new_seed: bool = False, **settings) -> Shown:
         return self.watch(self.start(text, length, new_seed, **settings))

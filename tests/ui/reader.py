@@ -128,7 +128,8 @@ class Reader:
         for position, token, _ in message["set"]:
             assert token in run.vocab
             tokens[position] = token
-        look = _look(message, before, run.head) if message["fresh"] else {}
+        fixed = next(stop.segment["fixed"] for stop in reversed(run.stops) if stop.segment is not None)
+        look = _look(message, before, fixed, run.head) if message["fresh"] else {}
         assert {token for _, ids, _ in look.values() for token in ids} <= set(run.vocab)
         run.stops.append(Stop(message["step"], tokens, message["set"], look, message["t"], message["nfe"]))
 
@@ -144,9 +145,11 @@ def _nothing(run: ReadRun, message: dict) -> None:
     pass
 
 
-def _look(message: dict, before: list[int], head: dict) -> dict:
+def _look(message: dict, before: list[int], fixed: list[int], head: dict) -> dict:
     positions = message["at"]
-    if positions is None:
+    if positions == "free":
+        positions = [position for position in range(len(before)) if position not in fixed]
+    elif positions is None:
         positions = [position for position, token in enumerate(before) if token == head["mask"]]
     rows, k = len(positions), head["k"]
     entropy = np.frombuffer(base64.b64decode(message["h"]), np.uint8) / 255 * head["hmax"]

@@ -9,9 +9,25 @@ from typing import Any
 
 import httpx
 
+from ddemo.sampling import SAMPLERS
+from ddemo.settings import SETTINGS, default_sampler
 from ddemo.ui import build_demo, launch_arguments
+from ddemo.ui.controls import Controls
 
 TIMEOUT = 60
+
+
+def settings_values(controls: Controls, **settings: Any) -> list[Any]:
+    """The value of each control as a page has it where a visitor chose `settings`."""
+    name = settings.get("sampler", default_sampler(controls.process).name)
+    values = {name: SETTINGS[name].default for name in controls.names} | {"sampler": name}
+    values |= SAMPLERS[name].defaults() if isinstance(name, str) and name in SAMPLERS else {}
+    return [(values | settings)[name] for name in controls.names]
+
+
+def api_values(**settings: Any) -> list[Any]:
+    """The settings of an endpoint in their order; null where none is given."""
+    return [settings.get(name) for name in SETTINGS]
 
 
 class Served:
@@ -21,13 +37,17 @@ class Served:
         url: where it is.
         config: what its browser side is built from.
         sessions: Gradio's own record of what it keeps for each visitor.
+        resident: the checkpoint and the engine behind it.
+        controls: the settings that its page offers.
         denoiser: the denoiser behind it.
     """
 
     denoiser: Any = None
 
-    def __init__(self, url: str, sessions: Any):
+    def __init__(self, url: str, sessions: Any, resident: Any):
         self.url = url
+        self.resident = resident
+        self.controls = Controls.of(resident.process, resident.codec)
         self.sessions = sessions
         self.http = httpx.Client(base_url=url, timeout=TIMEOUT)
         self.config = self.http.get("/config").json()
@@ -96,9 +116,9 @@ class Browser:
         """Put an event in the queue."""
         return self._post("queue/join", component, event, data, sent)
 
-    def denoise(self, text: str = "", length: int = 8, steps: int = 8, seed: int = 0) -> httpx.Response:
-        values = [text, length, False, "confidence", "sample", 1.0, 0, 1.0, steps, seed, None]
-        return self.press("denoise", "click", values)
+    def denoise(self, text: str = "", length: int = 8, **settings: Any) -> httpx.Response:
+        values = settings_values(self.served.controls, **{"steps": 8} | settings)
+        return self.press("denoise", "click", [text, length, False, *values, None])
 
     def resume(self, sent: Any) -> httpx.Response:
         return self.press("canvas", "resume", [None], sent)
@@ -157,6 +177,6 @@ def serve(resident) -> Iterator[Served]:
     demo = build_demo(resident)
     demo.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, **launch_arguments())
     try:
-        yield Served(f"http://127.0.0.1:{port}", demo.app.state_holder)
+        yield Served(f"http://127.0.0.1:{port}", demo.app.state_holder, resident)
     finally:
         demo.close(verbose=False)

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -9,22 +10,31 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from ddemo import runs
-from ddemo.sampling import SamplerConfig
+from ddemo.denoisers import load_checkpoint
+from ddemo.sampling import SAMPLERS, SamplerConfig
+from ddemo.sampling.samplers import of_process
+from ddemo.settings import SETTINGS
+from tests.ui.conftest import HeldCheckpoint
+from tests.ui.server import Served, serve
 
 KEYS = {"step", "steps", "text", "masks", "nfe", "done"}
 LAST = KEYS | {"tokens", "seed", "settings", "seconds", "checkpoint"}
-NAMES = ("sampler", "draw", "temperature", "top_k", "top_p", "steps", "seed")
-SETTINGS = {name: SamplerConfig(steps=4).as_dict()[name] for name in NAMES}
-GENERATE = {"prompt": "The old", "length": 6} | SETTINGS
-INFILL = {"text": "The [MASK:3] sea"} | SETTINGS
+GIVEN = dict.fromkeys(SETTINGS) | {"steps": 4}
+GENERATE = {"prompt": "The old", "length": 6} | GIVEN
+INFILL = {"text": "The [MASK:3] sea"} | GIVEN
 
 
 def generate(served, **changes):
-    return served.call("generate", *(GENERATE | changes).values())
+    return served.call("generate", *_given(GENERATE, changes))
 
 
 def infill(served, text, **changes):
-    return served.call("infill", *(INFILL | {"text": text} | changes).values())
+    return served.call("infill", *_given(INFILL, {"text": text} | changes))
+
+
+def _given(known, changes):
+    assert set(changes) <= set(known)
+    return (known | changes).values()
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +82,39 @@ def test_the_same_seed_gives_the_same_text(served):
 def test_defaults_are_those_of_the_settings(client):
     last = client.predict("The old", api_name="/generate")
     assert last["settings"] == SamplerConfig().as_dict()
+    assert client.predict("The old", sampler="maskgit", api_name="/generate")["settings"]["order_temperature"] == 4.5
+
+
+@pytest.mark.parametrize("sampler", [sampler.name for sampler in of_process("absorbing")])
+def test_every_sampler_with_its_own_settings(served, sampler):
+    knobs = SAMPLERS[sampler].defaults()
+    last = generate(served, sampler=sampler, **knobs).last
+    assert last["done"] is True and last["masks"] == 0
+    assert {name: last["settings"][name] for name in ("sampler", *knobs)} == {"sampler": sampler} | knobs
+
+
+@pytest.fixture(scope="module")
+def uniform() -> Iterator[Served]:
+    with serve(HeldCheckpoint(load_checkpoint("exact-world-uniform"))) as served:
+        yield served
+
+
+@pytest.mark.parametrize("sampler", [None, *(sampler.name for sampler in of_process("uniform"))])
+def test_every_sampler_of_uniform_noise(uniform, sampler):
+    last = generate(uniform, prompt="The queen", length=4, sampler=sampler).last
+    assert last["done"] is True and last["text"].startswith("The queen") and len(last["tokens"]) == 6
+    assert last["settings"]["sampler"] == (sampler or "uniform-ancestral")
+
+
+def test_what_uniform_noise_has_no_use_for_is_one_sentence(uniform):
+    for wrong, begins in [
+        ({"sampler": "confidence"}, "sampler must be one for uniform noise"),
+        ({"guidance": 2.0}, "guidance must be 0 for exact-world-uniform"),
+        ({"block_length": 2}, "block_length must be 0 for exact-world-uniform"),
+        ({"prompt": "The sailor"}, "This checkpoint has no word ' sailor'"),
+    ]:
+        answer = generate(uniform, **{"prompt": "The queen", "length": 4} | wrong)
+        assert answer.failed and answer.sentence.startswith(begins)
 
 
 def test_only_these_two_are_named(served):
@@ -79,6 +122,11 @@ def test_only_these_two_are_named(served):
     assert set(named) == {"/generate", "/infill"}
     parameters = [item["parameter_name"] for item in named["/generate"]["parameters"]]
     assert parameters == list(GENERATE)
+    described = named["/generate"]["description"]
+    assert all(f"\n{name}: " in described for name in SETTINGS) and "default: 4.5 for maskgit" in described
+    types = {item["parameter_name"]: item["python_type"]["type"] for item in named["/infill"]["parameters"]}
+    assert (types["steps"], types["temperature"], types["draw"]) == ("int", "float", "str")
+    assert types["eta"] == "None | float" and types["schedule"] == "None | str"
 
 
 def test_named_arguments_by_plain_http(served):
@@ -131,19 +179,25 @@ def test_an_empty_prompt_is_a_blank_page(served):
 
 # ---------------------------------------------------------------- what cannot be done
 
-NO_NUMBER = [-1, -2.5, 2.5, float("nan"), float("inf"), 1e300, 10**400, None, [4], {"a": 4}, True, "many", "\ud800"]
+NO_NUMBER = [-1, -2.5, 2.5, float("nan"), float("inf"), 1e300, 10**400, [4], {"a": 4}, True, "many", "\ud800"]
 BAD = [
-    *(("length", value, "The number of new tokens must be a whole number from 0 to") for value in NO_NUMBER),
+    *(("length", value, "The number of new tokens must be a whole number from 0 to") for value in [None, *NO_NUMBER]),
     *(("steps", value, "steps must be a") for value in [*NO_NUMBER, 0, 1025, 10**6]),
     *(("seed", value, "seed must be a") for value in [*NO_NUMBER, 2**53]),
     *(("top_k", value, "top_k must be a") for value in NO_NUMBER),
-    *(("top_p", value, "top_p must be a number") for value in [-1, 0, 1.1, float("nan"), None, [1], True, "x"]),
+    *(("top_p", value, "top_p must be a number") for value in [-1, 0, 1.1, float("nan"), [1], True, "x"]),
     *(("temperature", value, "temperature must be a number")
-      for value in [-1, 11, float("nan"), float("inf"), None, {}, False, "hot", "\udfff"]),
-    *(("sampler", value, "sampler must be one of confidence, ancestral")
-      for value in ["gumbel", "", None, 5, ["confidence"], {}, True, "\ud800", "x" * 10**6]),
-    *(("draw", value, "draw must be one of sample, argmax") for value in ["ARGMAX", None, 1, [], True]),
+      for value in [-1, 11, float("nan"), float("inf"), {}, False, "hot", "\udfff"]),
+    *(("sampler", value, "sampler must be one of confidence, random")
+      for value in ["gumbel", "", 5, ["confidence"], {}, True, "\ud800", "x" * 10**6]),
+    *(("draw", value, "draw must be one of sample, argmax") for value in ["ARGMAX", 1, [], True]),
     *(("prompt", value, "The text must be a string") for value in [None, 5, 1.5, True, ["a"], {"text": "a"}]),
+    ("sampler", "uniform-joint", "sampler must be one for absorbing noise, which tiny-mdm was trained on"),
+    ("eta", 0.5, "The sampler confidence has no setting eta"),
+    ("block_length", 4, "block_length must divide the 6 masks, which 4 does not: take 3"),
+    ("block_length", -1, "block_length must be a whole number"),
+    ("guidance", -1, "guidance must be a number in [0, 100]"),
+    ("end_of_text", "never", "end_of_text must be one of allow, suppress, late, stop"),
     ("prompt", "\ud800", "Character 1 of the text is half of a broken pair"),
     ("prompt", "fine \udfff", "Character 6 of the text is half of a broken pair"),
     ("prompt", "word " * 100, "The text and masks make"),
@@ -157,7 +211,7 @@ BAD = [
 
 
 def check_sentence(sentence: str) -> None:
-    assert sentence.endswith(".") and "\n" not in sentence and len(sentence) < 300
+    assert sentence.endswith(".") and "\n" not in sentence and len(sentence) < 400
     assert "Traceback" not in sentence and "Error" not in sentence and "/" not in sentence
 
 

@@ -12,12 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ddemo import runs
+from ddemo.denoisers import find_checkpoint, load_checkpoint, load_codec
+from ddemo.denoisers.loading import canvas_limit_of
 from ddemo.errors import InputError
-from ddemo.sampling import SamplerConfig, read_text
+from ddemo.sampling import SAMPLERS, SamplerConfig, read_text
+from ddemo.sampling.engine import LEAD
+from ddemo.sampling.samplers import of_process
 from ddemo.ui import denoise as denoise_module
+from ddemo.ui import examples as examples_module
 from ddemo.ui import resident as resident_module
 from ddemo.ui.denoise import GONE, UNEXPECTED, _named, data_of, draft_of, stop, take_text
-from ddemo.ui.examples import EXAMPLE_RUN, TRY
+from ddemo.ui.examples import EXAMPLE_RUN, FEW_WORDS, TRY, trace_of, tries_for
 from ddemo.ui.resident import Resident
 from ddemo.ui.visits import SentMessages
 from tests.ui.conftest import HeldCheckpoint, Page, Shown
@@ -34,7 +39,7 @@ def check_refused(shown: Shown, page: Page, begins: str = "") -> str:
     assert page.reader.said[-1] == "" and json.loads(shown.of("canvas")[-1])["k"] == "say"
     orjson.dumps(shown.updates)  # what Gradio writes it with; a lone surrogate would end the stream
     sentence = shown.sentence
-    assert sentence.startswith(begins) and sentence.endswith(".") and "\n" not in sentence and len(sentence) < 300
+    assert sentence.startswith(begins) and sentence.endswith(".") and "\n" not in sentence and len(sentence) < 400
     assert "Traceback" not in sentence and "Error" not in sentence
     return sentence
 
@@ -77,15 +82,59 @@ def test_a_note_says_that_steps_are_left_over(page):
     assert page.denoise(TEXT, steps=30).sentence == "There are 8 masks, so the run ends after 8 of the 30 steps."
 
 
+@pytest.mark.parametrize("sampler", [sampler.name for sampler in of_process("absorbing")])
+def test_every_sampler_runs_with_what_the_page_shows_of_it(page, sampler):
+    shown = page.denoise(TEXT, sampler=sampler, steps=5)
+    assert shown.is_idle and shown.run.end["state"] == "finished" and "[MASK]" not in shown.run.text()
+    assert shown.run.head["sampler"] == SAMPLERS[sampler].title
+    again = page.resume({"run": shown.id, "step": 2, "segment": 0, "cells": None})
+    assert again.run.text() == shown.run.text()
+
+
+@pytest.mark.parametrize("sampler", [sampler.name for sampler in of_process("uniform")])
+def test_every_sampler_of_uniform_noise_runs_on_a_page_of_its_own(sampler):
+    page = Page(HeldCheckpoint(load_checkpoint("exact-world-uniform")))
+    shown = page.denoise("The queen [MASK:3].", 0, sampler=sampler, steps=6)
+    assert shown.run.end["state"] == "finished" and shown.run.head["noise"] == "uniform"
+    assert (shown.run.text().startswith("The queen ") and shown.run.text().endswith(" king.")) or sampler
+    mask = shown.run.head["mask"]
+    assert all(mask not in stop.tokens for stop in shown.run.stops), "it begins with words"
+    assert all(set(stop.look) == {2, 3, 4} for stop in shown.run.steps)
+    again = page.resume({"run": shown.id, "step": 3, "segment": 0, "cells": None})
+    assert again.run.text() == shown.run.text()
+
+
+def test_what_another_sampler_left_in_a_hidden_field_is_not_read(page):
+    shown = page.denoise(TEXT, sampler="confidence", threshold=7.0, schedule="nonsense")
+    assert shown.run.end["state"] == "finished" and "threshold" not in shown.run.head["settings"]
+
+
 def test_numbers_may_come_as_a_browser_has_them(page):
     shown = page.denoise("", 6.0, steps=4.0, top_k=0.0, temperature=1, seed=3.0)
     assert shown.run.end["state"] == "finished" and shown.of("seed") == [3]
 
 
-@pytest.mark.parametrize("item", TRY, ids=lambda item: item.title)
-def test_the_texts_to_try_have_something_to_fill(tiny, item):
-    """In the tiny tokenizer, which needs about twice the tokens of a real one."""
-    assert len(read_text(item.text, item.length, tiny.codec, 256).masks(tiny.codec.mask_id)) > 0
+@pytest.mark.parametrize("name", ["classics-mdm", "exact-world", "exact-world-uniform"])
+def test_the_texts_to_try_suit_the_checkpoint(name):
+    directory = find_checkpoint(name)
+    codec, limit = load_codec(directory), canvas_limit_of(directory)
+    offered = tries_for(codec, limit)
+    assert [item.title for item in offered] == [item.title for item in (TRY if limit > 6 else FEW_WORDS)]
+    for item in offered:
+        assert len(read_text(item.text, item.length, codec, limit).masks(codec.mask_id)) > 0
+
+
+def test_a_prompt_gets_no_more_new_tokens_than_there_is_room_for(tiny):
+    first, *_, blank = tries_for(tiny.codec, 64)
+    prompt = len(tiny.codec.encode(first.text)[0])
+    assert first == replace(TRY[0], length=64 - prompt) and blank == TRY[-1]
+    assert tries_for(tiny.codec, 6)[-1].length == 6
+
+
+def test_the_recorded_run_is_shown_with_the_checkpoint_that_made_it(tiny):
+    assert trace_of("classics-mdm") is not None and trace_of(tiny.id) is None
+    said = json.loads(denoise_module._first_value(HeldCheckpoint(tiny)))
+    assert said["k"] == "draft" and said["segment"]["tail"] == tries_for(tiny.codec, 64)[0].length
 
 
 @pytest.mark.parametrize(
@@ -121,6 +170,16 @@ def test_text_is_kept_to_the_character_whatever_it_is(page, text):
     [
         ({"sampler": "magic"}, "sampler must be one of"),
         ({"sampler": None}, "sampler must be one of"),
+        ({"sampler": ["confidence"]}, "sampler must be one of"),
+        ({"sampler": "uniform-joint"}, "sampler must be one for absorbing noise"),
+        ({"sampler": "maskgit", "order_temperature": None}, "order_temperature must be a number"),
+        ({"sampler": "maskgit", "mask_schedule": "steep"}, "mask_schedule must be one of cosine"),
+        ({"sampler": "threshold", "threshold": 1.5}, "threshold must be a number in [0, 1]"),
+        ({"sampler": "sedd-euler", "schedule": "d3pm-cosine"}, "schedule must be one of"),
+        ({"sampler": "random", "end_of_text": "late"}, "end_of_text must be one of allow, suppress, stop"),
+        ({"block_length": 3}, "block_length must divide the 4 masks, which 3 does not"),
+        ({"block_length": 1, "steps": 2}, "steps must be at least 4, one for each block"),
+        ({"guidance": float("nan")}, "guidance must be a number"),
         ({"sampler": "\ud800"}, "sampler must be one of"),
         ({"draw": ["sample"]}, "draw must be one of"),
         ({"temperature": -0.1}, "temperature must be a number"),
@@ -205,7 +264,7 @@ def test_a_stopped_run_can_be_continued(page):
 def test_the_recorded_run_can_be_continued(page, tiny, monkeypatch):
     trace = runs.begin(tiny, TEXT, 0, SamplerConfig(steps=8))
     list(runs.carry_out(tiny, trace))
-    monkeypatch.setattr(denoise_module, "stored_trace", lambda: trace)
+    monkeypatch.setattr(examples_module, "stored_trace", lambda: trace)
     page.reader.take(denoise_module._first_value(page.wiring.resident))
     before = page.reader.last
     assert "recorded run" in before.head["note"]
@@ -214,9 +273,9 @@ def test_the_recorded_run_can_be_continued(page, tiny, monkeypatch):
     assert len(trace.frames) == 8 and EXAMPLE_RUN not in page.visit.runs
 
 
-def test_without_a_recorded_run_the_canvas_is_empty(page, monkeypatch):
-    monkeypatch.setattr(denoise_module, "stored_trace", lambda: None)
-    assert denoise_module._first_value(page.wiring.resident) == ""
+def test_without_a_recorded_run_the_canvas_shows_what_the_box_holds(page, monkeypatch):
+    monkeypatch.setattr(examples_module, "stored_trace", lambda: None)
+    assert json.loads(denoise_module._first_value(page.wiring.resident))["k"] == "draft"
     assert check_refused(page.resume({"run": EXAMPLE_RUN, "step": 0}), page) == GONE
 
 
@@ -241,7 +300,7 @@ def test_an_event_without_usable_data_is_a_sentence(page, data):
         ({"step": "1"}, "This run has steps 0 to 8"),
         ({"step": None}, "This run has steps 0 to 8"),
         ({"step": 10**5000}, "This run has steps 0 to 8"),
-        ({"step": 8}, "Nothing is masked at this step"),
+        ({"step": 8}, "Nothing is left to do at this step"),
         ({"segment": 1}, "Step 2 of this run has no segment"),
         ({"segment": "\ud800"}, "Step 2 of this run has no segment"),
         ({"cells": 5}, "The edited canvas must be a list"),
@@ -360,10 +419,10 @@ def test_leaving_in_the_middle_stops_the_model(page):
     updates = page.start(TEXT)
     seen = [next(updates) for _ in range(4)]
     first = page.watch(iter(seen))
-    calls = page.wiring.resident.get().denoiser.calls
     updates.close()
-    assert page.wiring.resident.get().denoiser.calls == calls == 2
-    assert page.visit.runs[first.id].state == "stopped"
+    denoiser, engine = page.wiring.resident.get().denoiser, page.wiring.resident.engine
+    assert engine.lanes == 0 and page.visit.runs[first.id].state == "stopped"
+    assert first.run.stops[-1].step == 2 and denoiser.calls <= 2 + LEAD + 1
     assert page.resume({"run": first.id, "step": 2, "cells": None}).run.text() == page.denoise(TEXT).run.text()
 
 
@@ -375,8 +434,9 @@ def test_stop_ends_within_a_step_and_says_so(page):
     calls.before = lambda _: calls.calls == 3 and stop(page.visit)
     shown = page.denoise(TEXT)
     assert shown.is_idle and shown.run.end["state"] == "stopped"
-    assert calls.calls == 3 and shown.run.stops[-1].step == 3
-    assert shown.run.text().count("[MASK]") == 5
+    step = shown.run.stops[-1].step
+    assert 1 <= step <= 3 <= calls.calls <= 3 + LEAD
+    assert shown.run.text().count("[MASK]") == 8 - step
     calls.before = lambda _: None
     assert page.denoise(TEXT).run.end["state"] == "finished", "an old stop does not end the next run"
 

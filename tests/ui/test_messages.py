@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from ddemo import runs
+from ddemo.denoisers import load_checkpoint
 from ddemo.sampling import SamplerConfig, read_text
+from ddemo.sampling.samplers import of_process
 from ddemo.trace import Trace
 from ddemo.ui.token_canvas import HERE as CANVAS
 from ddemo.ui.token_canvas.messages import Messages, draft, say
@@ -88,7 +90,9 @@ def test_the_head_says_how_to_read_what_follows(tiny):
         "mask": tiny.codec.mask_id,
         "limit": 64,
         "steps": 9,
-        "sampler": "Confidence order",
+        "noise": "absorbing",
+        "rewrites": False,
+        "sampler": "LLaDA, low confidence",
         "draw": "sample",
         "temperature": 0.7,
         "seed": 3,
@@ -160,6 +164,33 @@ def test_positions_are_listed_where_they_are_not_all_the_masked_ones(tiny):
     for message in [first, *(messages.frame(frame) for frame in trace.frames[1:])]:
         reader.take(message)
     check(reader.last, trace)
+
+
+@pytest.mark.parametrize(("sampler", "at"), [("p2", "free"), ("remdm-loop", None), ("confidence", None)])
+def test_where_the_model_looked_is_said_without_a_list(tiny, sampler, at):
+    trace, reader = begun(tiny, sampler=sampler), Reader()
+    frames = [json.loads(message) for message in stream(tiny, "r", trace, reader)][1:-1]
+    check(reader.last, trace)
+    told = [frame["at"] for frame in frames if frame["fresh"]]
+    assert told[0] is None and set(told[1:]) <= {None, at} and at in told  # at first all that is free is masked
+
+
+@pytest.mark.parametrize("sampler", [sampler.name for sampler in of_process("uniform")])
+def test_a_run_of_uniform_noise_is_the_trace(sampler):
+    world, reader = load_checkpoint("exact-world-uniform"), Reader()
+    trace = begun(world, "The queen", 4, sampler=sampler)
+    frames = [json.loads(message) for message in stream(world, "r", trace, reader)][1:-1]
+    check(reader.last, trace)
+    assert {frame["at"] for frame in frames} == {"free"}
+    assert reader.last.head["rewrites"] is True and reader.last.stops[0].segment["masks"] == 0
+
+
+def test_a_sampler_that_is_greedy_by_definition_is_no_argmax_draw(tiny):
+    drawn = {
+        name: json.loads(Messages("r", begun(tiny, sampler=name, draw=draw)).open())["head"]["draw"]
+        for name, draw in [("confidence", "argmax"), ("posterior-argmax", "sample"), ("plug-in", "argmax")]
+    }
+    assert drawn == {"confidence": "argmax", "posterior-argmax": None, "plug-in": None}
 
 
 def test_bytes_that_are_no_text_of_their_own_come_as_numbers(tiny):

@@ -11,14 +11,15 @@ import pytest
 
 from ddemo import runs
 from ddemo.sampling import SamplerConfig
-from ddemo.ui import denoise as denoise_module
+from ddemo.sampling.engine import LEAD
+from ddemo.ui import examples
 from ddemo.ui.denoise import GONE, UNEXPECTED
 from ddemo.ui.examples import EXAMPLE_RUN
 from ddemo.ui.page import QUEUE_SIZE
-from ddemo.ui.visits import SentMessages, Visit, new_run_id
+from ddemo.ui.visits import AT_ONCE, SentMessages, Visit, new_run_id
 from tests.ui.conftest import HeldCheckpoint
 from tests.ui.reader import Reader
-from tests.ui.server import Browser, serve
+from tests.ui.server import Browser, api_values, serve
 
 TEXT = "The old sailor [MASK:5] into the sea."
 
@@ -189,8 +190,7 @@ def test_hostile_events_are_answered_with_a_sentence(browser, sent):
 
 
 def test_bad_settings_of_a_browser_are_a_sentence(served, browser):
-    values = ["The old", 4, False, "confidence", "sample", 1.0, 0, 1.0, None, 0, None]
-    browser.press("denoise", "click", values)
+    browser.denoise("The old", 4, steps=None)
     assert sentence_of(browser.wait()).startswith("steps must be a number")
     browser.denoise("half \ud83d", 4)
     assert sentence_of(browser.wait()).startswith("Character 6 of the text is half of a broken pair")
@@ -229,8 +229,10 @@ def test_stop_reaches_a_run_that_is_going(served, browser):
     browser.denoise("", 40, steps=40)
     messages = browser.wait()
     assert stopped.is_set() and canvas_of(messages)["state"] == "stopped"
-    assert served.denoiser.calls - first == 3
-    assert read_run(served, canvas_of(messages)["run"]).text().count("[MASK]") == 37
+    assert until(lambda: not served.resident.engine.lanes)
+    calls, run = served.denoiser.calls - first, read_run(served, canvas_of(messages)["run"])
+    assert 3 <= calls <= 3 + LEAD and run.stops[-1].step <= calls
+    assert run.text().count("[MASK]") == 40 - run.stops[-1].step
 
 
 def slowly(served) -> list[int]:
@@ -255,50 +257,55 @@ def test_a_visitor_who_leaves_frees_the_model(served, browser):
     other = Browser(served)
     other.denoise("", 5, steps=5)
     assert canvas_of(other.wait())["state"] == "finished"
-    assert widths.count(5) == 5
+    assert until(lambda: not served.resident.engine.lanes)
     left_behind = widths.count(60)
     assert left_behind < 40, "the abandoned run was carried on"
     time.sleep(0.3)
-    assert widths.count(60) == left_behind and widths[-1] == 5, "and it does not come back"
+    assert widths.count(60) == left_behind, "and it does not come back"
 
 
 def test_an_api_client_that_hangs_up_frees_the_model(served):
     widths = slowly(served)
-    data = ["", 60, "confidence", "sample", 1.0, 0, 1.0, 60, 0]
+    data = ["", 60, *api_values(steps=60)]
     event = served.post("generate", json.dumps({"data": data})).json()["event_id"]
     url = f"{served.url}/gradio_api/call/generate/{event}"
     with httpx.Client(timeout=60) as http, http.stream("GET", url) as answer:
         for line in answer.iter_lines():
             if line.startswith("event: generating"):
                 break
-    assert served.call("infill", "a [MASK:3]", "confidence", "sample", 1.0, 0, 1.0, 3, 0).last["done"] is True
+    assert served.call("infill", "a [MASK:3]", *api_values(steps=3)).last["done"] is True
     assert widths.count(60) < 40, "the abandoned run was carried on"
 
 
+def occupied(served) -> list[Browser]:
+    """As many runs under way as share the engine, with a closed gate before their first step."""
+    busy = [Browser(served) for _ in range(AT_ONCE)]
+    for visitor in busy:
+        visitor.denoise("", 4, steps=2)
+    assert until(lambda: served.resident.engine.lanes == AT_ONCE) and _queued(served) == 0
+    return busy
+
+
 def test_a_visitor_who_leaves_while_waiting_is_taken_out_of_the_queue(served, gate):
-    running, waiting, last = Browser(served), Browser(served), Browser(served)
-    first = served.denoiser.calls
-    running.denoise("", 4, steps=2)
-    assert until(lambda: served.denoiser.calls > first)
+    busy, waiting, last = occupied(served), Browser(served), Browser(served)
     waiting.denoise("", 31, steps=31)
     assert _queued(served) == 1
     with waiting.stream() as messages:
         next(message for message in messages if message["msg"] == "estimation")
     assert until(lambda: _queued(served) == 0), "it left, and is still waited for"
+    widths = slowly(served)
     gate.set()
-    assert canvas_of(running.wait())["state"] == "finished"
+    assert [canvas_of(visitor.wait())["state"] for visitor in busy] == ["finished"] * AT_ONCE
     last.denoise("", 3, steps=3)
     assert canvas_of(last.wait())["state"] == "finished"
-    assert served.denoiser.calls - first == 2 + 3
+    assert 31 not in widths
 
 
 # ---------------------------------------------------------------- the queue
 
 
 def test_the_queue_says_its_position_and_when_it_is_full(served, gate):
-    first, calls = Browser(served), served.denoiser.calls
-    first.denoise("", 2, steps=1)
-    assert until(lambda: served.denoiser.calls > calls)
+    busy = occupied(served)
     crowd = [Browser(served) for _ in range(QUEUE_SIZE)]
     assert {visitor.denoise("", 1, steps=1).status_code for visitor in crowd} == {200}
     assert _queued(served) == QUEUE_SIZE
@@ -306,13 +313,13 @@ def test_the_queue_says_its_position_and_when_it_is_full(served, gate):
     refused = late.denoise("", 1, steps=1)
     assert refused.status_code == 503
     assert refused.json()["detail"].startswith(f"Queue is full. Max size is {QUEUE_SIZE}")
-    refused = served.post("generate", json.dumps({"data": ["", 1, "confidence", "sample", 1, 0, 1, 1, 0]}))
+    refused = served.post("generate", json.dumps({"data": ["", 1, *api_values()]}))
     assert refused.status_code == 503 and "Queue is full" in refused.text
     with crowd[4].stream() as messages:
         place = next(message for message in messages if message["msg"] == "estimation")
         assert place["rank"] == 4
     gate.set()
-    assert canvas_of(first.wait())["state"] == "finished"
+    assert canvas_of(busy[0].wait())["state"] == "finished"
     assert canvas_of(crowd[-1].wait())["state"] == "finished"
     late.denoise("", 1, steps=1)
     assert canvas_of(late.wait())["state"] == "finished"
@@ -322,17 +329,14 @@ def _queued(served) -> int:
     return served.http.get("/gradio_api/queue/status").json()["queue_size"]
 
 
-def test_page_and_api_share_the_one_model(served, gate):
-    busy, first = Browser(served), served.denoiser.calls
-    busy.denoise("", 2, steps=1)
-    assert until(lambda: served.denoiser.calls > first)
-    body = json.dumps({"data": ["a [MASK]", "confidence", "sample", 1, 0, 1, 1, 0]})
-    event = served.post("infill", body).json()["event_id"]
+def test_page_and_api_share_the_one_engine_and_its_queue(served, gate):
+    busy = occupied(served)
+    event = served.post("infill", json.dumps({"data": ["a [MASK]", *api_values()]})).json()["event_id"]
     time.sleep(0.2)
-    assert _queued(served) == 1 and served.denoiser.calls == first + 1
+    assert _queued(served) == 1 and served.resident.engine.lanes == AT_ONCE
     gate.set()
     assert "event: complete" in served.http.get(f"/gradio_api/call/infill/{event}").text
-    assert canvas_of(busy.wait())["state"] == "finished"
+    assert canvas_of(busy[0].wait())["state"] == "finished"
 
 
 def test_typing_is_answered_while_the_model_is_busy(served, gate):
@@ -345,17 +349,25 @@ def test_typing_is_answered_while_the_model_is_busy(served, gate):
     assert canvas_of(busy.wait())["state"] == "finished"
 
 
-def test_one_run_at_a_time_in_the_order_of_asking(served):
-    widths = slowly(served)
-    visitors = [Browser(served) for _ in range(4)]
-    for number, visitor in enumerate(visitors):
-        visitor.denoise("", 10 + number, steps=4)
-    threads = [threading.Thread(target=visitor.wait) for visitor in visitors]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert widths == [10] * 4 + [11] * 4 + [12] * 4 + [13] * 4
+def test_runs_at_once_share_the_batch_and_are_as_if_alone(served, gate):
+    wanted = [{"text": "", "length": 10 + number, "steps": 12, "seed": number} for number in range(AT_ONCE)]
+    gate.set()
+    served.denoiser.before = lambda _: None
+    alone = []
+    for settings in wanted:
+        visitor = Browser(served)
+        visitor.denoise(**settings)
+        alone.append(read_run(served, canvas_of(visitor.wait())["run"]).tokens)
+    gate.clear()
+    served.denoiser.before = lambda _: gate.wait(60)
+    visitors, first = [Browser(served) for _ in wanted], served.denoiser.calls
+    for visitor, settings in zip(visitors, wanted, strict=True):
+        visitor.denoise(**settings)
+    assert until(lambda: served.resident.engine.lanes == AT_ONCE)
+    gate.set()
+    together = [read_run(served, canvas_of(visitor.wait())["run"]).tokens for visitor in visitors]
+    assert together == alone
+    assert served.denoiser.calls - first < 12 * AT_ONCE / 2
 
 
 # ---------------------------------------------------------------- the page itself
@@ -366,7 +378,7 @@ def test_text_of_a_recorded_run_is_data_in_the_page(tiny, monkeypatch):
     hostile = "</script><b>${1}{{2}}<!--"
     trace = runs.begin(tiny, hostile + " [MASK:2]", 0, SamplerConfig(steps=2))
     list(runs.carry_out(tiny, trace))
-    monkeypatch.setattr(denoise_module, "stored_trace", lambda: trace)
+    monkeypatch.setattr(examples, "stored_trace", lambda: trace)
     with serve(HeldCheckpoint(tiny)) as served:
         page = served.http.get("/").text
         number = served.component("canvas")

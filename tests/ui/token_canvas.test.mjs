@@ -72,6 +72,69 @@ test('frames are deltas and every step keeps its own snapshot', () => {
   assert.equal(M.status(state).kind, 'finished');
 });
 
+// Uniform noise: a canvas of words from the first, every free one looked at in every step.
+const NOISE_HEAD = {...HEAD, noise: 'uniform', rewrites: true};
+const NOISY = [
+  {...open('u', [10, 11, 16, 13]), head: NOISE_HEAD},
+  frame(1, [[2, 12, 0.5]], [[2, 3, GUESSES], [3, 2, [[14, 0.6], [12, 0.1]]]], {run: 'u', at: 'free'}),
+  frame(2, [[2, 14, 0.3]], [[2, 1, [[14, 0.3], [12, 0.2]]], [3, 1.5, [[14, 0.7], [13, 0.2]]]], {run: 'u', at: 'free'}),
+];
+
+test('under uniform noise the words of the noise are told from those that the run wrote and took back', () => {
+  const state = feed(NOISY);
+  const marks = (at) => M.cells(M.goTo(state, at)).map((cell) => (
+    ['noise', 'fresh', 'resampled'].filter((name) => cell[name]).join('+')));
+  assert.deepEqual(marks(0), ['', '', 'noise', 'noise']);
+  assert.deepEqual(marks(1), ['', '', 'fresh', 'noise'], 'a first word over noise is no change of mind');
+  assert.deepEqual(marks(2), ['', '', 'fresh+resampled', 'noise']);
+  assert.equal(M.describe(M.cells(state)[3]), 'a random word of the noise, not changed yet');
+  assert.match(M.describe(M.cells(state)[2]), /^resampled at step 2/);
+  const {noise, resampled, mask, remasked} = M.marksOf(M.runShown(state));
+  assert.deepEqual([noise, resampled, mask, remasked], [true, true, false, false]);
+  assert.equal(M.marksOf(M.runShown(feed(NOISY.slice(0, 2)))).resampled, false);
+  assert.equal(M.marksOf(M.runShown(finished())).noise, false);
+});
+
+test('candidates at all that is free come without a list of positions, and tell of standing tokens too', () => {
+  const state = feed(NOISY);
+  assert.equal(M.beliefs(M.stopShown(state), 0), null, 'the prompt is not looked at');
+  const {step, committed, candidates} = M.beliefs(M.stopShown(state), 3);
+  assert.deepEqual([step, committed, candidates[0].id], [2, false, 14]);
+  assert.equal(M.beliefs(M.stopShown(state), 2).committed, true);
+  near(M.beliefs(M.stopShown(M.goTo(state, 1)), 3).candidates[0].p, 0.6);
+  const unknown = M.receive(state, {...NOISY[2], n: 3, step: 3, at: 'everywhere'});
+  assert.match(unknown.warning, /malformed frame/);
+});
+
+test('a run that rewrites can go on without a mask, from any step but its last', () => {
+  const stopped = feed([...NOISY, {k: 'end', run: 'u', n: 3, state: 'stopped', say: '', seconds: 1}]);
+  assert.equal(M.continuing(stopped).offered, true);
+  assert.deepEqual(M.resumeRequest(M.goTo(stopped, 1)), {run: 'u', step: 1, segment: 0, cells: null});
+  const done = feed([...NOISY, {k: 'end', run: 'u', n: 3, state: 'finished', say: '', seconds: 1}]);
+  assert.equal(M.continuing(done).offered, false);
+  assert.equal(M.continuing(M.goTo(done, 1)).offered, true);
+});
+
+test('after an edit the words put over new masks are noise again, the others stay what they were', () => {
+  const edited = {k: 'branch', run: 'v', n: 0, from: 'u', step: 2, fromSegment: 0, head: NOISE_HEAD, vocab: {},
+    segment: segment([10, 11, 14, 16], {t: 0.5, step: 2})};
+  const cells = M.cells(feed([...NOISY, {k: 'end', run: 'u', n: 3, state: 'finished', say: '', seconds: 1}, edited]));
+  assert.deepEqual(cells.map((cell) => cell.noise), [false, false, false, true]);
+  assert.equal(cells[2].step, 2, 'when it was written is remembered');
+});
+
+test('tokens that are masked again and written again keep their own marks', () => {
+  const state = feed([open('a', [10, 11, MASK, MASK, MASK]),
+    frame(1, [[2, 12, 0.5], [3, 14, 0.6]], [[2, 3, GUESSES], [3, 2, [[14, 0.6], [12, 0.1]]], [4, 1, GUESSES]]),
+    frame(2, [[2, MASK, 0], [4, 15, 0.9]], [[2, 3, GUESSES], [3, 2, GUESSES], [4, 1, [[15, 0.9], [12, 0.1]]]],
+      {at: 'free'})]);
+  assert.deepEqual(M.cells(state).map((cell) => cell.remasked), [false, false, true, false, false]);
+  assert.deepEqual([M.stats(state.runs.get('a').stops[2]).wrote, M.stats(state.runs.get('a').stops[2]).remasked], [1, 1]);
+  assert.equal(M.marksOf(M.runShown(state)).remasked, true);
+  assert.equal(M.beliefs(M.stopShown(state), 3).step, 2, 'the newest look tells of a token that stands');
+  assert.equal(M.describe(M.cells(state)[2]).startsWith('masked again'), true);
+});
+
 test('receiving a message leaves the state it was given as it was', () => {
   const before = feed(RUN.slice(0, 2));
   const kept = M.stopShown(before), stops = M.runShown(before).stops.length;

@@ -1,13 +1,15 @@
 """Texts to try, and the recorded run that the page opens with."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from ddemo import runs
-from ddemo.denoisers import Checkpoint
-from ddemo.sampling import SamplerConfig
+from ddemo.denoisers import Checkpoint, TextCodec
+from ddemo.errors import InputError
+from ddemo.sampling import SamplerConfig, read_text
+from ddemo.sampling.canvas import MAX_CHARACTERS
 from ddemo.trace import Trace
 
 HERE = Path(__file__).parent
@@ -33,6 +35,38 @@ TRY = (
     Try("Rewrite a word", "The king was [MASK] to hear that his daughter had [MASK] with the stable boy.", 0),
     Try("Blank page", "", 64),
 )
+FEW_WORDS = (  # for a checkpoint that only knows the words of the exact world
+    Try("Blank page", "", 6),
+    Try("Continue a sentence", "The queen", 4),
+    Try("Fill the gap", "The king [MASK:2] son.", 0),
+    Try("Two that must agree", "The [MASK] loves [MASK] daughter.", 0),
+)
+
+
+def tries_for(codec: TextCodec, max_length: int) -> tuple[Try, ...]:
+    """Texts that a checkpoint can read, with no more new tokens than there is room for; the first opens the page.
+
+    One that can write any text gets stories, one of a few words gets sentences of these, and a blank page is for all.
+    """
+    readable = next((found for texts in (TRY, FEW_WORDS) if (found := _readable(texts, codec))), ())
+    blank = [item for item in TRY if not item.text]
+    return tuple(_fitted(item, codec, max_length) for item in readable or blank)
+
+
+def _fitted(item: Try, codec: TextCodec, max_length: int) -> Try:
+    if not item.length:  # it has its own masks
+        return item
+    return replace(item, length=min(item.length, max(max_length - len(codec.encode(item.text)[0]), 1)))
+
+
+def _readable(texts: tuple[Try, ...], codec: TextCodec) -> tuple[Try, ...]:
+    """The texts, or none where one of them has words that the checkpoint does not know."""
+    try:
+        for item in texts:
+            read_text(item.text, 1, codec, MAX_CHARACTERS)
+    except InputError:
+        return ()
+    return texts
 
 
 @cache
@@ -42,12 +76,18 @@ def stored_trace() -> Trace | None:
     return Trace.from_json(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
+def trace_of(checkpoint: str) -> Trace | None:
+    """The recorded run where it was made with the checkpoint of this id."""
+    trace = stored_trace()
+    return trace if trace is not None and trace.checkpoint["id"] == checkpoint else None
+
+
 def record(checkpoint: Checkpoint) -> Iterator[str]:
     """Make the opening run with the loaded checkpoint and store it; yields a line about each file.
 
     Seed and settings are the page's defaults, so the run is one that a visitor gets: it is not picked.
     """
-    first = TRY[0]
+    first = tries_for(checkpoint.codec, checkpoint.denoiser.max_length)[0]
     trace = runs.begin(checkpoint, first.text, first.length, SamplerConfig())
     for _ in runs.carry_out(checkpoint, trace):
         pass

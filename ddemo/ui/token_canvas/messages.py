@@ -32,11 +32,13 @@ class Messages:
         self._number = 0
         self._sent: set[int] = set()
         self._standing = np.empty(0, np.int64)  # the canvas as the browser has it
+        self._free = np.empty(0, np.int64)  # where it may change
+        self._process = trace.checkpoint.get("process", "absorbing")  # not told by runs of earlier versions
 
     def open(self) -> str:
         """The run from its beginning."""
         segment = self.trace.segments[0]
-        self._standing = segment.canvas.tokens.numpy().copy()
+        self._stand(segment)
         return self._message("open", self._ids_of(segment), head=self._head(), segment=self._segment(segment))
 
     def branch(self, source: str, step: int, edited: bool, source_segment: int | None) -> str:
@@ -45,7 +47,7 @@ class Messages:
         for segment in self.trace.segments[:-1] if edited else self.trace.segments:
             self._sent |= self._ids_of(segment)
         self._sent |= {int(token) for frame in self.trace.frames for token in (*frame.ids.ravel(), *frame.tokens)}
-        self._standing = self.trace.tokens_at(step).numpy()
+        self._stand(last, self.trace.tokens_at(step).numpy())
         return self._message(
             "branch",
             self._ids_of(last),
@@ -91,12 +93,17 @@ class Messages:
         parts = [self.open()]
         for index, segment in enumerate(self.trace.segments):
             if index:
-                self._standing = segment.canvas.tokens.numpy().copy()
+                self._stand(segment)
                 parts.append(self._message("segment", self._ids_of(segment), segment=self._segment(segment)))
             after = self.trace.segments[index + 1].clock.first if index + 1 < len(self.trace.segments) else math.inf
             parts += [self.frame(frame) for frame in self.trace.frames if segment.clock.first < frame.step <= after]
         parts.append(self.end())
         return f'{{"k":"trace","run":{json.dumps(self.run)},"m":[{",".join(parts)}]}}'
+
+    def _stand(self, segment: Segment, tokens: np.ndarray | None = None) -> None:
+        """From here on the browser has this segment's canvas, or `tokens` on it."""
+        self._standing = segment.canvas.tokens.numpy().copy() if tokens is None else tokens
+        self._free = np.flatnonzero(~segment.canvas.fixed.numpy())
 
     def _message(self, kind: str, mentioned, /, **content) -> str:
         fresh = sorted(set(mentioned) - self._sent)
@@ -109,14 +116,18 @@ class Messages:
 
     def _head(self) -> dict[str, Any]:
         trace, config = self.trace, self.trace.config
+        sampler = SAMPLERS[config.sampler]
         return {
             "checkpoint": trace.checkpoint["id"],
             "device": trace.checkpoint["device"],
             "mask": trace.mask_id,
             "limit": int(trace.checkpoint["max_length"]),
             "steps": trace.segments[-1].clock.last,
-            "sampler": SAMPLERS[config.sampler].title,
-            "draw": "argmax" if config.greedy else "sample",
+            "noise": self._process,
+            "rewrites": sampler.may_rewrite(self._process),
+            "sampler": sampler.title,
+            # A sampler that is greedy by definition is not an argmax draw: its title says what it is.
+            "draw": None if sampler.greedy else "argmax" if config.greedy else "sample",
             "temperature": config.temperature,
             "seed": config.seed,
             "note": self.note,
@@ -148,10 +159,12 @@ class Messages:
         """Entropy of a uniform guess over the vocabulary, in nats."""
         return round(math.log(int(self.trace.checkpoint["vocab_size"])), 4)
 
-    def _asked(self, frame: Frame) -> list[int] | None:
-        """None where the denoiser was asked at exactly the masked positions, which the browser knows."""
+    def _asked(self, frame: Frame) -> list[int] | str | None:
+        """Where the denoiser was asked: None for all masks, "free" for all that is not fixed, else a list."""
         masked = np.flatnonzero(self._standing == self.trace.mask_id)
-        return None if np.array_equal(masked, frame.positions) else frame.positions.tolist()
+        if np.array_equal(masked, frame.positions):
+            return None
+        return "free" if np.array_equal(self._free, frame.positions) else frame.positions.tolist()
 
 
 def draft(run: str, canvas: Canvas, codec: TextCodec, head: dict[str, Any], tail: int) -> str:

@@ -9,6 +9,7 @@ const CanvasModel = (() => {
   'use strict';
 
   const FIXED = 1, FORCED = 2, LOCKED = 4, REMASKED = 8, RESAMPLED = 16, NEW = 32;
+  const NOISE = 64; // a random word that the run began with, and that no step has changed yet
   const STEP_MS = 120, LONGEST_PLAY_MS = 8000;
   const RUNS_KEPT = 8, EDITS_KEPT = 200;
   const SPECIAL = /^(?:<\|([^|]+)\|>|\[(PAD|CLS|SEP|UNK|BOS|EOS|EOT)\]|<\/?(s|pad|unk|bos|eos)>)$/;
@@ -175,7 +176,8 @@ const CanvasModel = (() => {
     return from;
   }
 
-  function segmentStop(segment, key, mask, before) {
+  function segmentStop(segment, key, head, before) {
+    const mask = head.mask;
     need(segment && Array.isArray(segment.tokens) && segment.tokens.length > 0, 'segment without tokens');
     const length = segment.tokens.length;
     const stop = {
@@ -188,6 +190,9 @@ const CanvasModel = (() => {
       unspaced: new Set(segment.unspaced),
       tail: segment.tail || 0,
     };
+    if (head.noise === 'uniform') {
+      stop.flags.forEach((bits, at) => { if (!(bits & FIXED) && stop.tokens[at] !== mask) stop.flags[at] |= NOISE; });
+    }
     if (!before) return stop;
     origins(segment, before).forEach((at, i) => {
       if (at < 0 || at >= before.tokens.length || stop.tokens[i] !== before.tokens[at]) return;
@@ -195,6 +200,7 @@ const CanvasModel = (() => {
       else if (!(stop.flags[i] & FORCED) || before.flags[at] & FORCED) {
         stop.commits[i] = before.commits[at];
         stop.flags[i] |= before.flags[at] & RESAMPLED;
+        if (!(before.flags[at] & NOISE)) stop.flags[i] &= ~NOISE;
       }
     });
     return stop;
@@ -205,8 +211,12 @@ const CanvasModel = (() => {
     if (message.fresh === false) return before.look;
     if (!message.h) return null;
     const length = before.tokens.length, k = head.k || 0;
-    const at = message.at || [];
-    if (!message.at) before.tokens.forEach((id, i) => { if (id === before.mask) at.push(i); });
+    const asked = {
+      masks: (id) => id === before.mask, free: (id, i) => !(before.flags[i] & FIXED),
+    }[message.at || 'masks'];
+    const at = Array.isArray(message.at) ? message.at : [];
+    need(asked || Array.isArray(message.at), `candidates at ${message.at}`);
+    if (asked) before.tokens.forEach((id, i) => { if (asked(id, i)) at.push(i); });
     const h = bytesOf(message.h), p = bytesOf(message.p), raw = bytesOf(message.ids);
     const ids = head.id_bytes === 2 ? new Uint16Array(raw.buffer) : new Uint32Array(raw.buffer);
     need(h.length === at.length, `${h.length} entropies for ${at.length} positions`);
@@ -222,7 +232,7 @@ const CanvasModel = (() => {
     const stop = {
       ...before, key, step: message.step, t: message.t, nfe: message.nfe, edited: false, look,
       tokens: before.tokens.slice(), flags: before.flags.map((bits) => bits & ~NEW), commits: before.commits,
-      wrote: {commit: 0, remask: 0, resample: 0}, stats: undefined, view: undefined,
+      wrote: {commit: 0, remask: 0, resample: 0, again: 0}, stats: undefined, view: undefined,
     };
     if (message.set.length) stop.commits = before.commits.slice();
     for (const [at, id, p] of message.set) {
@@ -247,8 +257,11 @@ const CanvasModel = (() => {
     const chance = typeof p === 'number' ? p : NaN;
     stop.commits[at] = {step: stop.step, p: chance, look: row < 0 ? null : stop.look, row};
     if (was === id) return;
-    stop.flags[at] = (stop.flags[at] & (FIXED | LOCKED)) | NEW | (was === stop.mask ? 0 : RESAMPLED);
+    // Over noise it is the run's first word here; only a word of its own is one that it took back.
+    const again = was !== stop.mask && !(stop.flags[at] & NOISE);
+    stop.flags[at] = (stop.flags[at] & (FIXED | LOCKED)) | NEW | (again ? RESAMPLED : 0);
     stop.wrote[was === stop.mask ? 'commit' : 'resample'] += 1;
+    if (again) stop.wrote.again += 1;
   }
 
   const topOf = (look, row) => (look.k ? probabilityOf(look.p[row * look.k]) : NaN);
@@ -261,16 +274,14 @@ const CanvasModel = (() => {
     return {step: look.step, entropy: entropyOf(look.h[row], look.hmax), candidates};
   }
 
-  /* What the denoiser believed about a position: the newest look at a mask, the look at its commit for a
-   * token, null for what it never looked at. */
+  /* What the denoiser believed about a position: the newest look where it looked, else the look at a token's
+   * commit, null for what it never looked at. */
   function beliefs(stop, at) {
-    if (stop.tokens[at] === stop.mask) {
-      const row = stop.look ? stop.look.where[at] : -1;
-      return row < 0 ? null : {...beliefRow(stop.look, row), committed: false};
-    }
+    const row = stop.look ? stop.look.where[at] : -1;
     const commit = stop.commits[at];
-    if (!commit || !commit.look) return null;
-    return {...beliefRow(commit.look, commit.row), step: commit.step, committed: true};
+    const committed = Boolean(commit && commit.look && (row < 0 || commit.look === stop.look));
+    if (committed) return {...beliefRow(commit.look, commit.row), step: commit.step, committed};
+    return row < 0 ? null : {...beliefRow(stop.look, row), committed};
   }
 
   // The readout, as of a stop. NaN means absent.
@@ -338,7 +349,7 @@ const CanvasModel = (() => {
   function openRun(state, message) {
     const vocab = new Map();
     learn(vocab, message.vocab);
-    const stop = segmentStop(message.segment, `${message.run}:0`, message.head.mask, null);
+    const stop = segmentStop(message.segment, `${message.run}:0`, message.head, null);
     const run = {
       id: message.run, head: message.head, vocab, stops: [stop], next: 1, status: 'running', say: '',
       seconds: NaN, parent: null,
@@ -359,7 +370,7 @@ const CanvasModel = (() => {
     const run = state.runs.get(message.run);
     learn(run.vocab, message.vocab);
     const before = run.stops[run.stops.length - 1];
-    const stop = segmentStop(message.segment, `${run.id}:${message.n}`, run.head.mask, before);
+    const stop = segmentStop(message.segment, `${run.id}:${message.n}`, run.head, before);
     return withStop(state, run, stop, message.n);
   }
 
@@ -379,7 +390,7 @@ const CanvasModel = (() => {
     const stops = base.stops.slice(0, index + 1);
     if (message.segment) {
       const segment = {...message.segment, step: message.step};
-      stops.push(segmentStop(segment, `${message.run}:0`, head.mask, before));
+      stops.push(segmentStop(segment, `${message.run}:0`, head, before));
     }
     const run = {
       id: message.run, head, vocab: base.vocab, stops, next: 1, status: 'running', say: '', seconds: NaN,
@@ -410,7 +421,7 @@ const CanvasModel = (() => {
     const vocab = new Map();
     learn(vocab, message.vocab);
     const serial = state.draft ? state.draft.serial + 1 : 0;
-    const stop = segmentStop(message.segment, `draft:${serial}`, message.head.mask, null);
+    const stop = segmentStop(message.segment, `draft:${serial}`, message.head, null);
     const run = {id: message.run, serial, head: message.head, vocab, stops: [stop], status: 'draft', say: ''};
     const edits = new Map(state.edits);
     if (state.draft) edits.delete(state.draft.stops[0].key);
@@ -687,7 +698,8 @@ const CanvasModel = (() => {
     if (edited && !masks) {
       return {offered: true, reason: 'Nothing is masked, so there is nothing to fill: mask a word too.'};
     }
-    return {offered: edited || (masks && (!newest || run.status !== 'finished')), reason: ''};
+    const left = masks || Boolean(run.head.rewrites); // a sampler that rewrites has steps to take without a mask, too
+    return {offered: edited || (left && (!newest || run.status !== 'finished')), reason: ''};
   }
 
   // {run, step, segment, cells} for the "resume" event; cells are null when nothing was edited.
@@ -802,6 +814,7 @@ const CanvasModel = (() => {
       locked: cell.lock,
       remasked: untouched && masked && Boolean(bits & REMASKED),
       resampled: untouched && !masked && Boolean(bits & RESAMPLED),
+      noise: untouched && !masked && Boolean(bits & NOISE),
       pending: !untouched || cell.lock !== wasLocked,
       typed: cell.text !== null,
     };
@@ -834,6 +847,7 @@ const CanvasModel = (() => {
     } else {
       if (cell.pending && cell.forced) words.push(`${cell.typed ? 'typed' : 'forced'} by you, pending`);
       else if (cell.forced) words.push('forced by you');
+      else if (cell.noise) words.push('a random word of the noise, not changed yet');
       else if (cell.kind === 'prompt') words.push('prompt');
       else if (cell.step >= 0) {
         words.push(`${cell.resampled ? 'resampled' : 'committed'} at step ${cell.step}`);
@@ -853,13 +867,14 @@ const CanvasModel = (() => {
 
   // Marks that occur anywhere in the run: the legend names these, and so stays the same while scrubbing.
   function marksOf(run) {
-    const names = ['prompt', 'filled', 'mask', 'forced', 'locked', 'remasked', 'resampled'];
+    const names = ['prompt', 'filled', 'mask', 'noise', 'forced', 'locked', 'remasked', 'resampled'];
     const marks = Object.fromEntries(names.map((name) => [name, false]));
     if (!run) return marks;
     const see = (stop) => stop.flags.forEach((bits, at) => {
       const masked = stop.tokens[at] === stop.mask;
       if (masked) marks.mask = true;
       else if (bits & FIXED) marks.prompt = true;
+      else if (bits & NOISE) marks.noise = true;
       else marks.filled = true;
       if (bits & FORCED) marks.forced = true;
       if (bits & LOCKED) marks.locked = true;
@@ -871,7 +886,7 @@ const CanvasModel = (() => {
     for (const stop of run.stops) {
       if (stop.edited) see(stop);
       if (stop.wrote && stop.wrote.remask) marks.remasked = true;
-      if (stop.wrote && stop.wrote.resample) marks.resampled = true;
+      if (stop.wrote && stop.wrote.again) marks.resampled = true;
     }
     return marks;
   }
@@ -1040,7 +1055,7 @@ const CanvasModel = (() => {
   }
 
   return {
-    FIXED, FORCED, LOCKED, REMASKED, RESAMPLED, NEW,
+    FIXED, FORCED, LOCKED, REMASKED, RESAMPLED, NEW, NOISE,
     bytesOf, probabilityOf, entropyOf, alignText, visible, splitGap, tokenText, encoder,
     initial, receive, supply, beliefs, stats, cells, inspect, describe, spoken, marksOf, number,
     runShown, stopShown, rowShown, isLive, isBusy, editReason, editCount, parkedEdits, continuing,

@@ -73,7 +73,7 @@ function mountTokenCanvas(element, host) {
   let drawnCells = null, drawnOptions = '', drawnRun = null, drawnWidth = 0, reserve = 0;
   let marked = {a: -1, b: -2, tab: -1, length: 0};
 
-  const MARKS = ['fresh', 'forced', 'locked', 'remasked', 'resampled', 'pending'];
+  const MARKS = ['fresh', 'forced', 'locked', 'remasked', 'resampled', 'noise', 'pending'];
   const SHOWN = ['gap', 'ink', 'part', 'begins', 'kind', 'typed', 'step', ...MARKS];
   const same = (a, b) => (a === b) || (Number.isNaN(a) && Number.isNaN(b));
   const sameCell = (a, b) => SHOWN.every((name) => same(a[name], b[name])) && same(a.p, b.p);
@@ -392,7 +392,8 @@ function mountTokenCanvas(element, host) {
   }
 
   const LEGEND = [
-    ['prompt', 'prompt', 'word'], ['filled', 'written', 'word'], ['mask', 'mask, paler when surer', ''],
+    ['prompt', 'prompt', 'word'], ['noise', 'noise', 'word'], ['filled', 'written', 'word'],
+    ['mask', 'mask, paler when surer', ''],
     ['fresh', 'just written', 'word'], ['forced', 'forced', 'word'], ['locked', 'locked', 'word'],
     ['remasked', 'masked again', ''], ['resampled', 'resampled', 'word'], ['pending', 'pending edit', 'word'],
   ];
@@ -481,8 +482,9 @@ function mountTokenCanvas(element, host) {
     const ran = Boolean(s) && !state.onDraft;
     const asOf = `as of step ${ran ? s.step : DASH}${ran && stop.edited ? ', edited' : ''}`;
     setText(ui['as-of'], state.onDraft ? 'before any step' : asOf);
-    const masks = s ? M.cells(state).filter((cell) => cell.masked).length : DASH; // with the edits
-    setText(ui['r-masks'], String(masks));
+    const masks = s ? M.cells(state).filter((cell) => cell.masked).length : 0; // with the edits
+    const spoken = s && (masks || M.runShown(state).head.noise !== 'uniform'); // else there are none to speak of
+    setText(ui['r-masks'], spoken ? String(masks) : DASH);
     const back = s && s.remasked ? ` (−${s.remasked})` : '';
     setText(ui['r-wrote'], ran && s.wrote >= 0 ? `${s.wrote}${back}` : DASH);
     setText(ui['r-gate'], ran ? probability(s.gate) : DASH);

@@ -1,0 +1,146 @@
+"""Every setting of a run, described once: page, API and command line are built from these descriptions."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ddemo.errors import InputError
+from ddemo.sampling import SAMPLERS, Sampler, SamplerConfig, check_process
+from ddemo.sampling.config import DRAWS, ENDS, kind_of
+from ddemo.sampling.samplers import KNOBS, Knob, of_process
+from ddemo.sampling.samplers.definition import BY_CLOCK
+
+SHARED = {  # settings that most samplers read: label, what it means
+    "sampler": ("Sampler", "how noise is turned into text"),
+    "draw": ("Draw", "how a token is taken from the model's belief: sample, or argmax for the likeliest"),
+    "temperature": ("Temperature", "divides the logits before a draw; 0 is argmax"),
+    "top_k": ("Top-k", "draw among the k likeliest tokens; 0 is off"),
+    "top_p": ("Top-p", "draw among the likeliest tokens that reach this probability; 1 is off"),
+    "steps": ("Steps", "reverse steps, where the canvas does not decide how many there are"),
+    "seed": ("Seed", "the run's whole randomness: same seed, same run"),
+    "block_length": ("Block length", "masks filled together before the next block, left to right; 0 is one block"),
+    "guidance": ("Guidance", "w of classifier-free guidance by the prompt; 0 is off"),
+    "end_of_text": ("End of text", "whether it may be drawn: allow, suppress, late (after all else), stop (end it)"),
+}
+CHOICES = {"sampler": tuple(SAMPLERS), "draw": DRAWS, "end_of_text": ENDS}
+OF_THE_VIEW = ("candidates",)  # how much a frame keeps for who looks at it: says nothing about what is written
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A field of `SamplerConfig`, for people.
+
+    Attributes:
+        name: the field's.
+        kind: int, float or str.
+        default: None where each sampler has its own.
+        label, sentence: what it is called and what it means.
+        choices: what a word may be, over all samplers; empty for a number.
+        readers: the samplers that have it as a knob; empty for a setting of most of them.
+    """
+
+    name: str
+    kind: type
+    default: Any
+    label: str
+    sentence: str
+    choices: tuple[str, ...] = ()
+    readers: tuple[Sampler, ...] = ()
+
+    @property
+    def help(self) -> str:
+        """Its meaning and its default, in one line."""
+        if not self.readers:
+            default = "the first for the checkpoint's noise" if self.name == "sampler" else self.default
+            return f"{self.sentence} (default: {default})"
+        found = {sampler.name: sampler.knob(self.name).default for sampler in self.readers}
+        if len(set(found.values())) == 1:
+            told = f"{next(iter(found.values()))}; for {', '.join(found)}"
+        else:
+            told = ", ".join(f"{default} for {name}" for name, default in found.items())
+        return f"{self.sentence} (default: {told})"
+
+
+def _setting(field) -> Setting:
+    kind = kind_of(field.type)
+    if field.name not in KNOBS:
+        label, sentence = SHARED[field.name]
+        default = None if field.name == "sampler" else field.default
+        return Setting(field.name, kind, default, label, sentence, CHOICES.get(field.name, ()))
+    readers = tuple(sampler for sampler in SAMPLERS.values() if sampler.knob(field.name))
+    knobs = [sampler.knob(field.name) for sampler in readers]
+    choices = tuple(dict.fromkeys(choice for knob in knobs for choice in knob.choices))
+    return Setting(field.name, kind, None, knobs[0].label, knobs[0].sentence, choices, readers)
+
+
+SETTINGS = {field.name: _setting(field) for field in fields(SamplerConfig) if field.name not in OF_THE_VIEW}
+
+
+def default_sampler(process: str) -> Sampler:
+    """The first sampler in the table that is for this noise alone."""
+    return next(sampler for sampler in of_process(process) if sampler.processes == (process,))
+
+
+def settings_of(sampler: Sampler, process: str, can_end: bool = True) -> tuple[str, ...]:
+    """Names of the settings that change what a sampler does under a noise process, in the order of the fields.
+
+    Args:
+        can_end: whether the checkpoint has a token that ends a text.
+    """
+    read = {"sampler", "seed", *sampler.defaults()}
+    read |= {"steps"} if sampler.paced == BY_CLOCK else set()
+    read |= set() if sampler.greedy else {"draw", "temperature", "top_k", "top_p"}
+    read |= {"block_length", "guidance"} if process == "absorbing" else set()
+    read |= {"end_of_text"} if can_end else set()
+    return tuple(name for name in SETTINGS if name in read)
+
+
+def choices_for(name: str, sampler: Sampler, process: str) -> tuple[str, ...]:
+    """What a word may be for this sampler under a noise process."""
+    return tuple(choice for choice in SETTINGS[name].choices if _is_accepted({name: choice}, sampler, process))
+
+
+def _is_accepted(settings: dict[str, Any], sampler: Sampler, process: str) -> bool:
+    try:
+        check_process(SamplerConfig(**{"sampler": sampler.name} | settings), process, "it")
+    except InputError:
+        return False
+    return True
+
+
+def about_seed(config: SamplerConfig, process: str) -> str:
+    """What the seed still decides where nothing is drawn; "" for a run that draws its tokens.
+
+    The three "deterministic" steps keep their own words: an argmax draw inside a sampler, and the two samplers that
+    are greedy by definition, under their own titles.
+    """
+    if not config.greedy:
+        return ""
+    sampler = SAMPLERS[config.sampler]
+    step = sampler.title if sampler.greedy else "Argmax draw"
+    if config.deterministic and process == "uniform":
+        return f"{step}: the seed only decides the random words that the run begins with."
+    if config.deterministic:
+        return f"{step}: deterministic, the seed does not matter."
+    if process == "uniform":
+        return f"{step}: the text it aims at is not drawn, but what changes at a step is still random."
+    return f"{step}: tokens are not drawn, but the order in which they appear is still random."
+
+
+def describe(sampler: Sampler) -> dict[str, Any]:
+    """A sampler's definition as plain values."""
+    return {
+        "name": sampler.name,
+        "title": sampler.title,
+        "group": sampler.group,
+        "sentence": sampler.sentence,
+        "source": sampler.source,
+        "processes": list(sampler.processes),
+        "knobs": [_describe_knob(knob, sampler) for knob in sampler.knobs],
+    }
+
+
+def _describe_knob(knob: Knob, sampler: Sampler) -> dict[str, Any]:
+    allowed: dict[str, Any] = {"low": knob.low, "high": knob.high}
+    if knob.choices:
+        allowed = {"choices": list(choices_for(knob.name, sampler, sampler.processes[0]))}
+    return {"name": knob.name, "default": knob.default, "sentence": knob.sentence} | allowed
