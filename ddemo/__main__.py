@@ -68,13 +68,34 @@ def bench(options: argparse.Namespace) -> None:
     from ddemo import benchmark
 
     checkpoint = _load(options)
-    report = benchmark.measure(checkpoint, options.lengths, options.steps)
+    effort = benchmark.QUICK if options.quick else benchmark.FULL
+    report = benchmark.measure(checkpoint, options.lengths, options.steps, effort)
     _print(options, report, benchmark.as_table(report))
 
 
 def samplers(options: argparse.Namespace) -> None:
-    """All samplers, with their sources, settings and defaults."""
+    """All samplers, with their sources, settings and defaults; or what each costs and writes."""
+    reports = list(_measured(options)) if options.measure else []
+    if options.write:
+        from ddemo import documentation
+
+        documentation.write(options.write, reports)
+    if options.measure:
+        return
     _print(options, {"samplers": [describe(sampler) for sampler in SAMPLERS.values()]}, "\n".join(_sampler_lines()))
+
+
+def _measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """A report for each checkpoint, printed as soon as it is there."""
+    from ddemo import comparison, documentation
+    from ddemo.denoisers import load_checkpoint
+
+    for name in options.checkpoint or comparison.SHIPPED:
+        checkpoint = load_checkpoint(name, options.device, options.dtype)
+        with _progress_bar("samplers") as show:
+            report = comparison.measure_samplers(checkpoint, progress=show)
+        _print(options, report, documentation.measured(report))
+        yield report
 
 
 def _sampler_lines() -> Iterator[str]:
@@ -181,7 +202,13 @@ def _parser() -> argparse.ArgumentParser:
         for setting in SETTINGS.values():
             command.add_argument(f"--{_option(setting.name)}", type=setting.kind, help=setting.help)
         command.add_argument("--json", action="store_true")
-    add(samplers, loads=False).add_argument("--json", action="store_true")
+    listing = add(samplers, loads=False)
+    listing.add_argument("--measure", action="store_true", help="run each on one set of prompts; takes minutes")
+    listing.add_argument("--checkpoint", action="append", help="what to measure with; several may be given")
+    listing.add_argument("--device", default="auto", choices=DEVICES)
+    listing.add_argument("--dtype", default="auto", choices=("auto", *DTYPES))
+    listing.add_argument("--write", metavar="FILE", help="put list and tables in a document such as docs/samplers.md")
+    listing.add_argument("--json", action="store_true")
     measuring = add(evaluate)
     measuring.add_argument("--data", required=True, help="a .jsonl, .jsonl.xz or .txt file")
     measuring.add_argument("--split", default="valid", help="train or valid")
@@ -191,7 +218,8 @@ def _parser() -> argparse.ArgumentParser:
     measuring.add_argument("--seed", type=int, default=0)
     measuring.add_argument("--json", action="store_true")
     timing = add(bench)
-    timing.add_argument("--lengths", type=int, nargs="+", default=[32, 64, 128, 256], help="canvas lengths in tokens")
+    timing.add_argument("--lengths", type=int, nargs="+", help="canvas lengths in tokens (default 32 64 128 256)")
+    timing.add_argument("--quick", action="store_true", help="fewer repeats: to see that it works")
     timing.add_argument("--steps", type=int, default=32)
     timing.add_argument("--json", action="store_true")
     add(examples)

@@ -1,17 +1,51 @@
-"""How fast a checkpoint denoises on this machine, and where the time goes."""
+"""How fast a checkpoint denoises on this machine, where the time goes, and how much longer a plain loop takes."""
 
 import statistics
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+
+import torch
 
 from ddemo import runs
 from ddemo.denoisers import Checkpoint, Denoiser
-from ddemo.sampling import FillRules, Frame, Lane, SamplerConfig, denoise, read_text
-from ddemo.trace import Segment, Trace
+from ddemo.sampling import SAMPLERS, FillRules, Frame, Lane, SamplerConfig, denoise
+from ddemo.sampling.frame import ARRAYS
+from ddemo.sampling.plain import denoise_plainly
+from ddemo.sampling.samplers import of_process
+from ddemo.settings import default_sampler
+from ddemo.trace import Trace
 from ddemo.ui.token_canvas.messages import Messages
 
-REPEATS = 5
+LENGTHS = (32, 64, 128, 256)
+USUAL = ("confidence", "ancestral", "uniform-ancestral")  # measured at every length, where they fit the noise
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured; lengths are cut to what the checkpoint takes.
+
+    Attributes:
+        repeats: runs at each length; the median counts.
+        rounds: runs of each sampler, ours and the plain loop in turn.
+        tokens: canvas of each sampler.
+        mixed: lengths of the mixed lanes, in turn.
+        each: canvas of the equal lanes.
+        trace: tokens and steps of the run whose memory is measured.
+    """
+
+    repeats: int = 5
+    rounds: int = 3
+    tokens: int = 128
+    mixed: tuple[int, ...] = (16, 32, 64, 128)
+    each: int = 64
+    trace: tuple[int, int] = (256, 256)
+
+
+FULL = Effort()
+QUICK = Effort(repeats=1, rounds=1, tokens=8, mixed=(4, 8), each=8, trace=(16, 8))
 
 
 class TimedDenoiser:
@@ -34,72 +68,362 @@ class TimedDenoiser:
         return logits
 
 
-def measure(checkpoint: Checkpoint, lengths: Sequence[int], steps: int) -> dict[str, Any]:
-    """One record for each canvas length and sampler, medians over some runs after a warm-up.
+def timed(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with a `TimedDenoiser`; its weights are hashed now rather than under the clock."""
+    copy = replace(checkpoint, denoiser=TimedDenoiser(checkpoint.denoiser))
+    _ = copy.revision
+    return copy
+
+
+def measure(
+    checkpoint: Checkpoint, lengths: Sequence[int] | None = None, steps: int = 32, effort: Effort = FULL
+) -> dict[str, Any]:
+    """All that is measured, on blank pages and with top-5 candidates.
+
+    Keys:
+        checkpoint, versions, threads: what ran and on what.
+        rows: see `at_lengths`; samplers: see `every_sampler`; lanes: see `many_lanes`; trace: see `memory`.
+        synchronisations_per_step: on CUDA, how often the host waited for the device; None elsewhere.
+
+    Raises:
+        InputError: a length that the checkpoint does not take, or steps out of range.
+    """
+    longest = checkpoint.denoiser.max_length
+    if lengths is None:
+        lengths = [length for length in LENGTHS if length <= longest] or [longest]
+    under = timed(checkpoint)
+    return {
+        "checkpoint": checkpoint.as_dict(),
+        "versions": runs.library_versions(),
+        "threads": torch.get_num_threads(),
+        "rows": at_lengths(under, lengths, steps, effort.repeats),
+        "samplers": every_sampler(under, min(effort.tokens, longest), steps, effort.rounds),
+        "lanes": many_lanes(under, steps, effort),
+        "trace": memory(checkpoint, min(effort.trace[0], longest), effort.trace[1]),
+        "synchronisations_per_step": synchronisations(checkpoint, min(effort.tokens, longest), steps),
+    }
+
+
+def at_lengths(checkpoint: Checkpoint, lengths: Sequence[int], steps: int, repeats: int) -> list[dict[str, Any]]:
+    """One record for each canvas length and usual sampler, medians after a warm-up.
 
     Keys: `ms_per_call` (one denoiser call), `nfe`, `tokens_per_second`, `share_outside` (of wall time outside
     denoiser calls, messages for the browser included), `first_frame_ms` (from text to the first message),
     `bytes_per_frame` and `bytes_largest_frame` with candidates and `bytes_per_frame_without`.
     """
+    usual = [name for name in USUAL if checkpoint.denoiser.process in SAMPLERS[name].processes]
     rows = []
     for length in lengths:
-        for sampler in ("confidence", "ancestral"):
+        for sampler in usual:
             config = SamplerConfig(sampler=sampler, steps=steps)
-            runs_of_it = [_one(checkpoint, length, config) for _ in range(REPEATS + 1)][1:]
-            row = {key: statistics.median(run[key] for run in runs_of_it) for key in runs_of_it[0]}
-            without = _one(checkpoint, length, SamplerConfig(sampler=sampler, steps=steps, candidates=0))
-            row["bytes_per_frame_without"] = without["bytes_per_frame"]
-            rows.append({"length": length, "sampler": sampler, "steps": steps, **row})
-    return {"checkpoint": checkpoint.as_dict(), "versions": runs.library_versions(), "rows": rows}
+            watched = [_watch(checkpoint, length, config) for _ in range(repeats + 1)][1:]
+            without = _watch(checkpoint, length, replace(config, candidates=0))
+            rows.append(
+                {
+                    "length": length,
+                    "sampler": sampler,
+                    "steps": steps,
+                    "ms_per_call": _median(watched, "ms_per_call"),
+                    "nfe": watched[0].nfe,
+                    "tokens_per_second": _median(watched, "tokens_per_second"),
+                    "share_outside": _median(watched, "share_outside"),
+                    "first_frame_ms": 1000 * _median(watched, "first_frame"),
+                    "bytes_per_frame": statistics.mean(watched[0].sizes),
+                    "bytes_largest_frame": max(watched[0].sizes),
+                    "bytes_per_frame_without": statistics.mean(without.sizes),
+                }
+            )
+    return rows
 
 
-def _one(checkpoint: Checkpoint, length: int, config: SamplerConfig) -> dict[str, float]:
-    """A blank page of `length` tokens, from its text to the last message."""
-    timed = TimedDenoiser(checkpoint.denoiser)
-    began = time.perf_counter()
-    canvas = read_text("", length, checkpoint.codec, checkpoint.denoiser.max_length)
-    lane = Lane.fresh(canvas, config)
-    trace = Trace(checkpoint.as_dict(), config, checkpoint.codec.mask_id, [Segment(canvas, lane.clock)])
-    runs.learn_pieces(trace, checkpoint, canvas.tokens.tolist())
-    messages = Messages("benchmark", trace)
-    messages.open()
-    sizes, first_frame = [], None
-    for turn in denoise(timed, [lane], FillRules.of(checkpoint.codec)):
-        sizes += [len(_message(checkpoint, trace, messages, frame).encode()) for _, frame in turn]
-        first_frame = first_frame or time.perf_counter() - began
-    wall = time.perf_counter() - began
+def every_sampler(checkpoint: Checkpoint, length: int, steps: int, rounds: int) -> list[dict[str, Any]]:
+    """A record for each sampler of the checkpoint's noise: ours and the plain loop in turn, medians after a warm-up.
+
+    Keys: `steps` (taken), `nfe`, `ms_per_step`, `share_outside` (messages included), `plain_nfe`,
+    `plain_ms_per_step`, `times_faster` (plain over ours, messages left out of both) and `same_tokens`.
+    """
+    rows = []
+    for sampler in of_process(checkpoint.denoiser.process):
+        config = SamplerConfig(sampler=sampler.name, steps=steps)
+        page = (checkpoint, length, config)
+        ours, plain = zip(*[(_watch(*page), _plainly(*page)) for _ in range(rounds + 1)][1:], strict=True)
+        own, plain_wall = _median(ours, "denoising"), _median(plain, "wall")
+        rows.append(
+            {
+                "sampler": sampler.name,
+                "length": length,
+                "steps": ours[0].steps,
+                "nfe": ours[0].nfe,
+                "ms_per_step": 1000 * own / ours[0].steps,
+                "share_outside": _median(ours, "share_outside"),
+                "plain_nfe": plain[0].nfe,
+                "plain_ms_per_step": 1000 * plain_wall / plain[0].steps,
+                "times_faster": plain_wall / own,
+                "same_tokens": ours[0].tokens == plain[0].tokens,
+            }
+        )
+    return rows
+
+
+def many_lanes(checkpoint: Checkpoint, steps: int, effort: Effort) -> dict[str, Any]:
+    """What lanes that share the forward pass cost and gain.
+
+    Keys:
+        mixed: 16 lanes of mixed lengths, samplers and seeds: `share_outside` (messages included), `ms_per_turn`.
+        equal: 8 lanes against one: `tokens_per_second`, `of_one` and `gain`, their ratio; taken in turn.
+    """
+    longest, process = checkpoint.denoiser.max_length, checkpoint.denoiser.process
+    samplers, lengths = of_process(process), [min(length, longest) for length in effort.mixed]
+    mixed = [
+        (lengths[i % len(lengths)], SamplerConfig(sampler=samplers[i % len(samplers)].name, steps=steps, seed=i))
+        for i in range(16)
+    ]
+    usual = default_sampler(process).name
+    each = min(effort.each, longest)
+    eight = [(each, SamplerConfig(sampler=usual, steps=steps, seed=i)) for i in range(8)]
+    kinds, rounds = (mixed, eight, eight[:1]), range(effort.rounds + 1)
+    watched = [[_watch_lanes(checkpoint, lanes) for lanes in kinds] for _ in rounds][1:]
+    of_mixed, of_eight, of_one = zip(*watched, strict=True)
+    together, alone = _median(of_eight, "tokens_per_second"), _median(of_one, "tokens_per_second")
     return {
-        "ms_per_call": 1000 * timed.seconds / timed.calls,
-        "nfe": lane.nfe,
-        "tokens_per_second": length / wall,
-        "share_outside": 1 - timed.seconds / wall,
-        "first_frame_ms": 1000 * first_frame,
-        "bytes_per_frame": statistics.mean(sizes),
-        "bytes_largest_frame": max(sizes),
+        "mixed": {
+            "lanes": len(mixed),
+            "shortest": min(lengths),
+            "longest": max(lengths),
+            "share_outside": _median(of_mixed, "share_outside"),
+            "ms_per_turn": _median(of_mixed, "ms_per_turn"),
+        },
+        "equal": {
+            "lanes": len(eight),
+            "length": each,
+            "sampler": usual,
+            "tokens_per_second": together,
+            "of_one": alone,
+            "gain": together / alone,
+        },
     }
 
 
-def _message(checkpoint: Checkpoint, trace: Trace, messages: Messages, frame: Frame) -> str:
-    trace.frames.append(frame)
-    runs.learn_pieces(trace, checkpoint, {*frame.ids.ravel().tolist(), *frame.tokens.tolist()})
-    return messages.frame(frame)
+def memory(checkpoint: Checkpoint, length: int, steps: int) -> dict[str, Any]:
+    """What a run of many steps leaves behind, for a sampler that asks about every position at each of them.
+
+    Keys: `bytes` held by the frames' arrays, `json_bytes` of the saved trace, and what ran.
+    """
+    process = checkpoint.denoiser.process
+    sampler = next(sampler for sampler in of_process(process) if sampler.reads_free(process))
+    trace = runs.begin(checkpoint, "", length, SamplerConfig(sampler=sampler.name, steps=steps))
+    for _ in runs.carry_out(checkpoint, trace):
+        pass
+    return {
+        "sampler": sampler.name,
+        "length": length,
+        "steps": trace.last_step,
+        "candidates": trace.config.candidates,
+        "bytes": held(trace.frames),
+        "json_bytes": len(trace.to_json()),
+    }
+
+
+def held(frames: Sequence[Frame]) -> int:
+    """Bytes of the memory that the frames' arrays keep alive, each buffer counted once."""
+    arrays = [getattr(frame, name) for frame in frames for name in ARRAYS]
+    owners = [array if array.base is None else array.base for array in arrays]
+    return sum({id(owner): owner.nbytes for owner in owners}.values())
+
+
+def synchronisations(checkpoint: Checkpoint, length: int, steps: int) -> float | None:
+    """How often a step of the usual sampler makes the host wait for a CUDA device; None on others."""
+    if checkpoint.denoiser.device.type != "cuda":
+        return None
+    config = SamplerConfig(sampler=default_sampler(checkpoint.denoiser.process).name, steps=steps)
+    lane = _lane(runs.begin(checkpoint, "", length, config))
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            turns = sum(1 for _ in denoise(checkpoint.denoiser, [lane], FillRules.of(checkpoint.codec)))
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+    return sum("synchronizing" in str(warning.message) for warning in said) / turns
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What one run took, in seconds.
+
+    Attributes:
+        wall: from the text to the last message; inside: in the denoiser; saying: in writing messages.
+        first_frame: from the text to the first message.
+        calls: of the denoiser.
+        steps: turns that were taken; nfe: denoiser calls of all lanes.
+        sizes: bytes of the messages.
+        tokens: how each lane's canvas ended.
+    """
+
+    wall: float
+    inside: float
+    saying: float
+    first_frame: float
+    calls: int
+    steps: int
+    nfe: int
+    sizes: list[int]
+    tokens: list[list[int]]
+
+    @property
+    def share_outside(self) -> float:
+        return 1.0 - self.inside / self.wall
+
+    @property
+    def ms_per_call(self) -> float:
+        return 1000 * self.inside / self.calls
+
+    @property
+    def ms_per_turn(self) -> float:
+        return 1000 * self.wall / self.steps
+
+    @property
+    def tokens_per_second(self) -> float:
+        return sum(map(len, self.tokens)) / self.wall
+
+    @property
+    def denoising(self) -> float:
+        """All but the messages, which the plain loop does not write."""
+        return self.wall - self.saying
+
+
+def _watch(checkpoint: Checkpoint, length: int, config: SamplerConfig) -> Watched:
+    return _watch_lanes(checkpoint, [(length, config)])
+
+
+def _watch_lanes(checkpoint: Checkpoint, pages: Sequence[tuple[int, SamplerConfig]]) -> Watched:
+    """Blank pages (tokens, settings) of a `timed` checkpoint, from their text to their last message."""
+    denoiser = checkpoint.denoiser
+    inside, calls, began = denoiser.seconds, denoiser.calls, time.perf_counter()
+    traces = [runs.begin(checkpoint, "", length, config) for length, config in pages]
+    views = {_lane(trace): Messages("benchmark", trace) for trace in traces}
+    for messages in views.values():
+        messages.open()
+    sizes, saying, first_frame, steps = [], 0.0, None, 0
+    for turn in _carried_out(checkpoint, views):
+        said = time.perf_counter()
+        sizes += [len(views[lane].frame(frame).encode()) for lane, frame in turn]
+        now = time.perf_counter()
+        saying += now - said
+        first_frame = first_frame or now - began
+        steps += 1
+    wall = time.perf_counter() - began
+    return Watched(
+        wall=wall,
+        inside=denoiser.seconds - inside,
+        saying=saying,
+        first_frame=first_frame,
+        calls=denoiser.calls - calls,
+        steps=steps,
+        nfe=sum(trace.nfe for trace in traces),
+        sizes=sizes,
+        tokens=[trace.tokens_at(trace.last_step).tolist() for trace in traces],
+    )
+
+
+def _carried_out(checkpoint: Checkpoint, views: dict[Lane, Messages]) -> Iterator[list[tuple[Lane, Frame]]]:
+    """As `runs.carry_out`, for several runs in one batch."""
+    for turn in denoise(checkpoint.denoiser, list(views), FillRules.of(checkpoint.codec)):
+        for lane, frame in turn:
+            trace = views[lane].trace
+            trace.frames.append(frame)
+            runs.learn_pieces(trace, checkpoint, {*frame.ids.ravel().tolist(), *frame.tokens.tolist()})
+        yield turn
+    for lane in views:
+        if lane.failure:
+            raise lane.failure
+
+
+@dataclass(frozen=True)
+class PlainRun:
+    """What the plain loop took: seconds, steps, denoiser calls, and how the canvas ended."""
+
+    wall: float
+    steps: int
+    nfe: int
+    tokens: list[list[int]]
+
+
+def _plainly(checkpoint: Checkpoint, length: int, config: SamplerConfig) -> PlainRun:
+    """A blank page in the plain loop."""
+    began = time.perf_counter()
+    lane = _lane(runs.begin(checkpoint, "", length, config))
+    steps = sum(1 for _ in denoise_plainly(checkpoint.denoiser, lane, FillRules.of(checkpoint.codec)))
+    return PlainRun(time.perf_counter() - began, steps, lane.nfe, [lane.tokens.tolist()])
+
+
+def _lane(trace: Trace) -> Lane:
+    """The lane of a run that was begun and not carried on."""
+    segment = trace.segments[0]
+    return Lane(segment.canvas, trace.config, segment.clock, trace.lane)
+
+
+def _median(results: Sequence, attribute: str) -> float:
+    return statistics.median(getattr(result, attribute) for result in results)
+
+
+LENGTH_COLUMNS = {
+    "tokens": "{length}",
+    "sampler": "{sampler}",
+    "ms a call": "{ms_per_call:.1f}",
+    "NFE": "{nfe}",
+    "tokens/s": "{tokens_per_second:.1f}",
+    "outside": "{share_outside:.1%}",
+    "first frame": "{first_frame_ms:.0f} ms",
+    "bytes a frame": "{bytes_per_frame:.0f}",
+    "without": "{bytes_per_frame_without:.0f}",
+}
+SAMPLER_COLUMNS = {
+    "sampler": "{sampler}",
+    "tokens": "{length}",
+    "steps": "{steps}",
+    "NFE": "{nfe}",
+    "ms a step": "{ms_per_step:.1f}",
+    "outside": "{share_outside:.1%}",
+    "plain NFE": "{plain_nfe}",
+    "plain ms": "{plain_ms_per_step:.1f}",
+    "times faster": "{times_faster:.2f}",
+    "same tokens": "{same_tokens}",
+}
 
 
 def as_table(report: dict[str, Any]) -> str:
-    """The rows of a report for people."""
-    head = ("tokens", "sampler", "ms a call", "NFE", "tokens/s", "outside", "first frame", "bytes a frame", "without")
-    lines = ["{:>6}  {:<11}{:>9}{:>5}{:>10}{:>9}{:>13}{:>15}{:>9}".format(*head)]
-    for row in report["rows"]:
-        lines.append(
-            f"{row['length']:>6}  {row['sampler']:<11}{row['ms_per_call']:>9.1f}{row['nfe']:>5.0f}"
-            f"{row['tokens_per_second']:>10.1f}{row['share_outside']:>9.1%}{row['first_frame_ms']:>10.0f} ms"
-            f"{row['bytes_per_frame']:>15.0f}{row['bytes_per_frame_without']:>9.0f}"
-        )
+    """A report for people."""
+    tables = _table(LENGTH_COLUMNS, report["rows"]), _table(SAMPLER_COLUMNS, report["samplers"])
+    return "\n\n".join((*tables, _sentences(report)))
+
+
+def _sentences(report: dict[str, Any]) -> str:
+    lines = [
+        "{lanes} mixed lanes of {shortest} to {longest} tokens: {share_outside:.1%} outside, {ms_per_turn:.0f} ms a "
+        "turn.".format(**report["lanes"]["mixed"]),
+        "{lanes} lanes of {length} tokens: {tokens_per_second:.0f} tokens/s, {gain:.2f} times one lane's "
+        "{of_one:.0f}.".format(**report["lanes"]["equal"]),
+        "{length} tokens in {steps} steps with top-{candidates}: {bytes:,} bytes of frames, {json_bytes:,} "
+        "saved.".format(**report["trace"]),
+    ]
+    if report["synchronisations_per_step"] is not None:
+        lines.append(f"The host waits for the device {report['synchronisations_per_step']:.1f} times a step.")
     return "\n".join(lines)
+
+
+def _table(columns: dict[str, str], rows: Sequence[dict[str, Any]]) -> str:
+    """Columns as wide as they need to be: names to the left, numbers to the right."""
+    cells = [list(columns), *([template.format(**row) for template in columns.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    aligned = ["<" if head == "sampler" else ">" for head in columns]
+    return "\n".join(
+        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(line, aligned, widths, strict=True))
+        for line in cells
+    )
 
 
 def _wait_for(denoiser: Denoiser) -> None:
     if denoiser.device.type == "cuda":
-        import torch
-
         torch.cuda.synchronize(denoiser.device)

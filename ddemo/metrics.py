@@ -81,8 +81,8 @@ def bound(
             progress(first + len(group), len(windows))
     tokens = torch.tensor([len(w) for w in windows], dtype=torch.float64)
     letters = torch.tensor(characters, dtype=torch.float64)
-    per_token, per_token_stderr = _ratio(nats, tokens)
-    per_char, per_char_stderr = _ratio(nats / math.log(2), letters)
+    per_token, per_token_stderr = ratio(nats, tokens)
+    per_char, per_char_stderr = ratio(nats / math.log(2), letters)
     return Bound(
         nats_per_token=per_token,
         nats_per_token_stderr=per_token_stderr,
@@ -156,19 +156,17 @@ def _rewritten_nats(
 
 def _asked(denoiser: Denoiser, tokens: Tensor, t: Tensor, lengths: Tensor, wanted: Tensor) -> Tensor:
     """Logits [N, V] of a row's tokens at one time."""
-    device = denoiser.device
-    times = t.float()[:, None].expand(tokens.shape)
-    return denoiser(tokens.to(device), times.to(device), lengths.to(device), wanted.to(device)).float()
+    return denoiser(tokens, t.float()[:, None].expand(tokens.shape), lengths, wanted).float()
 
 
-def _ratio(values: Tensor, sizes: Tensor) -> tuple[float, float]:
+def ratio(values: Tensor, sizes: Tensor) -> tuple[float, float]:
     """sum(values) / sum(sizes) and its standard error by the linearised residuals; NaN for a single window."""
-    ratio = values.sum() / sizes.sum()
+    quotient = values.sum() / sizes.sum()
     n = len(values)
     if n < 2:
-        return ratio.item(), math.nan
-    residuals = values - ratio * sizes
-    return ratio.item(), (residuals.square().sum() * n / (n - 1)).sqrt().div(sizes.sum()).item()
+        return quotient.item(), math.nan
+    residuals = values - quotient * sizes
+    return quotient.item(), (residuals.square().sum() * n / (n - 1)).sqrt().div(sizes.sum()).item()
 
 
 def text_windows(

@@ -71,23 +71,40 @@ def tiny(tiny_directory) -> Checkpoint:
 
 
 class FakeDenoiser:
-    """Logits that depend on position and neighbours through a fixed random table; counts its calls."""
+    """Logits that depend on position, left neighbour and, where it is read, the time, through a fixed random table.
+
+    Each row is answered by itself, so whatever a lane does to another one shows exactly. Counts calls and rows.
+    """
 
     id = "fake"
-    takes_time = False
+    predicts = "posterior"
+    device = torch.device("cpu")
 
-    def __init__(self, vocab_size: int = 12, mask_id: int = 11, max_length: int = 64, seed: int = 0):
+    def __init__(
+        self,
+        vocab_size: int = 12,
+        mask_id: int = 11,
+        max_length: int = 64,
+        seed: int = 0,
+        process: str = "absorbing",
+        takes_time: bool = False,
+    ):
         self.vocab_size, self.mask_id, self.max_length = vocab_size, mask_id, max_length
-        self.device = torch.device("cpu")
-        self.calls = 0
+        self.process, self.takes_time = process, takes_time
+        self.calls = self.rows = 0
         generator = torch.Generator().manual_seed(seed)
         self.table = torch.randn(max_length, vocab_size, vocab_size, generator=generator)
 
     def __call__(self, tokens: Tensor, times: Tensor, lengths: Tensor, wanted: Tensor) -> Tensor:
         self.calls += 1
+        self.rows += len(tokens)
+        return self.logits(tokens, wanted, times if self.takes_time else torch.zeros(tokens.shape))
+
+    def logits(self, tokens: Tensor, wanted: Tensor, times: Tensor) -> Tensor:
+        """[N, V] for rows of tokens, wanted and times, all [B, L]."""
         rows, positions = wanted.nonzero(as_tuple=True)
         left = tokens[rows, (positions - 1).clamp_min(0)]
-        return self.table[positions, left].clone()
+        return self.table[positions, left] * (1.0 + times[rows, positions, None]).float()
 
 
 @pytest.fixture

@@ -308,17 +308,19 @@ def test_eval_of_files_that_cannot_be_read(run, tmp_path):
 # ---------------------------------------------------------------- bench and examples
 
 
-def test_bench_as_json_and_as_a_table(run, monkeypatch):
-    monkeypatch.setattr("ddemo.benchmark.REPEATS", 1)
-    code, out, err = run("bench", "--lengths", "8", "--steps", "4", "--json")
-    rows = json.loads(out)["rows"]
+def test_bench_as_json_and_as_a_table(run):
+    code, out, err = run("bench", "--quick", "--lengths", "8", "--steps", "4", "--json")
+    report = json.loads(out)
+    rows = report["rows"]
     assert code == 0 and err == ""
+    assert [row["sampler"] for row in report["samplers"]] == [sampler.name for sampler in of_process("absorbing")]
+    assert all(row["same_tokens"] for row in report["samplers"])
     assert [(row["length"], row["sampler"], row["steps"]) for row in rows] == [
         (8, "confidence", 4),
         (8, "ancestral", 4),
     ]
-    code, out, _ = run("bench", "--lengths", "8", "--steps", "4")
-    assert code == 0 and len(out.splitlines()) == 3 and "ms a call" in out.splitlines()[0]
+    code, out, _ = run("bench", "--quick", "--lengths", "8", "--steps", "4")
+    assert code == 0 and "ms a call" in out.splitlines()[0] and "16 mixed lanes" in out
 
 
 def test_examples_are_recorded_with_the_settings_of_the_page(run, tiny, tmp_path, monkeypatch):

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from ddemo.errors import InputError
 from ddemo.denoisers.exact_world import ExactWorldDenoiser
+from ddemo.errors import InputError
 from ddemo.metrics import bound, evaluate, text_windows
 from ddemo.processes.exact import ExactWorld
 from tests.toy_world import ToyWorld

@@ -9,19 +9,34 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ddemo import runs
+from ddemo.denoisers import Checkpoint, load_checkpoint
 from ddemo.errors import InputError
-from ddemo.sampling import Frame, SamplerConfig
+from ddemo.sampling import SAMPLERS, Engine, FillRules, Frame, Lane, SamplerConfig
 from ddemo.sampling.canvas import MaskRun, parse_markers
+from ddemo.sampling.config import MAX_STEPS
 from ddemo.sampling.frame import ARRAYS
 from ddemo.trace import Trace
+from tests.sampling.drive import PROCESSES, SAMPLED, facts, settings_of
 
 TEXT = "The old sailor [MASK:5] into the sea, and said [MASK:3] at all."
 KINDS = [
     SamplerConfig(sampler=sampler, draw=draw, steps=8, seed=3)
-    for sampler in ("confidence", "ancestral")
+    for sampler in ("confidence", "ancestral", "p2", "remdm-conf", "first-hitting")
     for draw in ("sample", "argmax")
 ]
 NAMES = [f"{config.sampler}-{config.draw}" for config in KINDS]
+WORLD_TEXT = "The king [MASK:4]"  # for the checkpoint of uniform noise
+
+
+@pytest.fixture(scope="module")
+def world() -> Checkpoint:
+    return load_checkpoint("exact-world-uniform")
+
+
+@pytest.fixture(params=PROCESSES)
+def either(request, tiny, world) -> tuple[Checkpoint, str]:
+    """A checkpoint of each noise, with a text for it."""
+    return (tiny, TEXT) if request.param == "absorbing" else (world, WORLD_TEXT)
 
 
 def finished(checkpoint, text=TEXT, length=0, config=KINDS[0]) -> Trace:
@@ -126,22 +141,131 @@ def test_a_note_says_when_steps_are_left_over(tiny):
 # ---------------------------------------------------------------- going on
 
 
-@pytest.mark.parametrize("through_json", [False, True], ids=["in memory", "through JSON"])
-@pytest.mark.parametrize("config", KINDS, ids=NAMES)
-def test_continuing_without_edits_is_the_original_run(tiny, config, through_json):
-    original = finished(tiny, config=config)
-    source = Trace.from_json(original.to_json()) if through_json else original
-    for step in range(original.last_step):
-        branch = runs.proceed(tiny, source, step, None)
-        assert branch.last_step == step and branch.state == "stopped"
-        assert len(branch.segments) == 1
-        list(runs.carry_out(tiny, branch))
-        assert branch.state == "finished" and len(branch.frames) == len(original.frames)
-        for mine, theirs in zip(branch.frames, original.frames, strict=True):
-            # Where the original used its last answer again, the first step after the branch has to ask anew.
-            assert same(mine, theirs) or (mine.fresh and not theirs.fresh and wrote_the_same(mine, theirs))
-        assert original.nfe <= branch.nfe <= original.nfe + 1
+def goes_on_as_before(checkpoint, original: Trace, source: Trace, step: int) -> None:
+    """From the given step of `source`, which says the same as `original`."""
+    branch = runs.proceed(checkpoint, source, step, None)
+    assert branch.last_step == step and branch.state == "stopped" and len(branch.segments) == 1
+    list(runs.carry_out(checkpoint, branch))
+    assert branch.state == "finished" and len(branch.frames) == len(original.frames)
+    for mine, theirs in zip(branch.frames, original.frames, strict=True):
+        # Where the original used its last answer again, the first step after the branch has to ask anew.
+        assert same(mine, theirs) or (mine.fresh and not theirs.fresh and wrote_the_same(mine, theirs))
+    assert original.nfe <= branch.nfe <= original.nfe + 2
     assert source.state == "finished" and len(source.frames) == len(original.frames), "the source is left as it is"
+
+
+@pytest.mark.parametrize("name, process", SAMPLED)
+def test_a_run_of_every_sampler_goes_on_from_any_step_of_its_file(tiny, world, name, process):
+    checkpoint, text = (tiny, TEXT) if process == "absorbing" else (world, WORLD_TEXT)
+    original = finished(checkpoint, text, config=SamplerConfig(name, steps=8, seed=3))
+    document = original.to_json()
+    read = Trace.from_json(document)
+    assert read.to_json() == document
+    assert [facts(frame) for frame in read.frames] == [facts(frame) for frame in original.frames]
+    for step in range(original.last_step):
+        goes_on_as_before(checkpoint, original, read if step % 2 else original, step)
+
+
+def test_a_file_remembers_how_unlikely_a_token_was_when_it_was_written(tiny):
+    """ReMDM goes by it, so a run that is taken up again has to know it."""
+    config = SamplerConfig("remdm-conf", steps=60, eta=1.0, schedule="cosine", temperature=3.0, seed=2)
+    original = finished(tiny, "The [MASK:6]", config=config)
+    read = Trace.from_json(original.to_json())
+    for step in range(30, 60, 3):
+        lane, frames = Lane(**runs._where(read.cut_at(step))), original.frames[:step]
+        for position in range(len(lane.tokens)):
+            last = [frame for frame in frames if position in frame.written]
+            written = last[-1].chosen[last[-1].written.tolist().index(position)] if last else 1.0
+            assert lane.decoded[position] == float(written)
+        goes_on_as_before(tiny, original, read, step)
+
+
+@pytest.mark.parametrize("name, process", SAMPLED)
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_its_settings(tiny, world, name, process, data):
+    """Knobs, blocks, guidance and the end of the text, all at random."""
+    checkpoint, text = (tiny, TEXT) if process == "absorbing" else (world, WORLD_TEXT)
+    config = data.draw(settings_of(SAMPLERS[name], 8 if process == "absorbing" else 0, process))
+    original = finished(checkpoint, text, config=config)
+    read = Trace.from_json(original.to_json())
+    goes_on_as_before(checkpoint, original, read, data.draw(st.integers(0, original.last_step - 1)))
+
+
+@pytest.mark.parametrize("name", ["sedd-analytic", "tau-leaping", "flow", "first-hitting"])
+def test_the_longest_run_there_can_be_survives_its_file(tiny, name):
+    """Extra steps come on top of the most that can be asked for."""
+    trace = runs.begin(tiny, TEXT, 0, SamplerConfig(name, steps=MAX_STEPS, block_length=1))
+    assert Trace.from_json(trace.to_json()).segments[0].clock == trace.segments[0].clock
+    assert trace.segments[0].clock.last == {"flow": 1024, "first-hitting": 8}.get(name, 1024 + 8)
+
+
+def test_uniform_noise_begins_with_random_words_and_keeps_what_was_typed(world):
+    """The canvas of the trace is x_1 itself, so that the run can be shown and taken up without the noise."""
+    rows = set()
+    for seed in range(20):
+        config = SamplerConfig("uniform-ancestral", steps=4, seed=seed)
+        trace = runs.begin(world, WORLD_TEXT, 0, config)
+        canvas = trace.segments[0].canvas
+        assert canvas.fixed.tolist() == [True, True, False, False, False, False]
+        assert world.codec.decode(canvas.tokens[:2].tolist()) == "The king"
+        assert not (canvas.tokens >= 10).any()  # neither padding nor mask
+        rows.add(tuple(canvas.tokens.tolist()))
+        list(runs.carry_out(world, trace))
+        assert runs.summary(world, trace)["text"].startswith("The king")
+        assert runs.progress(world, trace)["masks"] == 0
+    assert len(rows) > 15
+
+
+def test_words_that_are_masked_again_under_uniform_noise_become_noise(world):
+    original = finished(world, WORLD_TEXT, config=SamplerConfig("uniform-ancestral", steps=8, seed=1))
+    row = cells(original, 8, at_3={"mask": True}, at_5={"lock": True})
+    branch = runs.proceed(world, original, 8, row)
+    again = runs.proceed(world, original, 8, row)
+    begun = branch.segments[-1].canvas
+    assert torch.equal(begun.tokens, again.segments[-1].canvas.tokens) and int(begun.tokens[3]) < 10
+    assert branch.segments[-1].clock.start == pytest.approx(1 / 3)  # of the three that are free
+    list(runs.carry_out(world, branch))
+    end = branch.tokens_at(branch.last_step)
+    assert int(end[5]) == int(original.tokens_at(8)[5]) and branch.state == "finished"
+
+
+@pytest.mark.parametrize("name", ["confidence", "uniform-joint"])
+def test_a_sampler_of_other_noise_is_refused_before_anything_is_read(either, name):
+    checkpoint, text = either
+    if checkpoint.denoiser.process in SAMPLERS[name].processes:
+        assert runs.begin(checkpoint, text, 0, SamplerConfig(name)).frames == []
+        return
+    with pytest.raises(InputError, match=f"sampler must be one for {checkpoint.denoiser.process} noise"):
+        runs.begin(checkpoint, text, 0, SamplerConfig(name))
+
+
+@pytest.mark.parametrize(
+    "values, said", [({"block_length": 3}, "must divide the 8 masks"), ({"steps": 1}, "at least 2")]
+)
+def test_settings_that_do_not_fit_the_text_are_a_sentence(tiny, values, said):
+    with pytest.raises(InputError, match=said):
+        runs.begin(tiny, TEXT, 0, SamplerConfig(**{"block_length": 4} | values))
+
+
+def test_a_run_in_the_engine_is_the_same_run(either):
+    checkpoint, text = either
+    name = "confidence" if checkpoint.denoiser.process == "absorbing" else "uniform-joint"
+    engine = Engine(checkpoint.denoiser, FillRules.of(checkpoint.codec))
+    alone = finished(checkpoint, text, config=SamplerConfig(name, steps=6))
+    trace = runs.begin(checkpoint, text, 0, SamplerConfig(name, steps=6))
+    assert list(runs.carry_out(checkpoint, trace, engine=engine)) == trace.frames and trace.state == "finished"
+    assert all(same(*pair) for pair in zip(trace.frames, alone.frames, strict=True))
+    assert trace.pieces == alone.pieces
+
+
+def test_what_goes_wrong_in_a_lane_is_raised_where_its_frames_are_read(tiny, make_counting):
+    checkpoint, _ = make_counting(tiny, fail_at=3)
+    trace = runs.begin(checkpoint, TEXT, 0, KINDS[0])
+    engine = Engine(checkpoint.denoiser, FillRules.of(checkpoint.codec))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(runs.carry_out(checkpoint, trace, engine=engine))
+    assert trace.state != "finished" and trace.last_step == 2
 
 
 def test_continuing_asks_anew_only_where_the_original_reused_its_answer(tiny):
@@ -247,7 +371,7 @@ def test_a_segment_that_is_not_there_is_a_sentence(tiny, segment):
 
 def test_nothing_to_fill_is_a_sentence(tiny):
     trace = finished(tiny)
-    with pytest.raises(InputError, match="nothing to fill"):
+    with pytest.raises(InputError, match="Nothing is left to do at this step: mask a word and continue"):
         runs.proceed(tiny, trace, trace.last_step, None)
     with pytest.raises(InputError, match="nothing to fill"):
         runs.proceed(tiny, trace, trace.last_step, cells(trace, trace.last_step))

@@ -19,7 +19,7 @@ class Denoiser(Protocol):
         predicts: "posterior" for p(x0_i | x_t) given all of x_t, "leave-one-out" for the same given x_t without
             position i. Where the position holds nothing, as under a mask, they are the same; a token that may be
             noise says something about x0_i, so under uniform noise they differ.
-        device: where tokens are expected and logits are returned.
+        device: where logits are returned.
     """
 
     id: str
@@ -33,6 +33,8 @@ class Denoiser(Protocol):
 
     def __call__(self, tokens: Tensor, times: Tensor, lengths: Tensor, wanted: Tensor) -> Tensor:
         """Logits at the wanted positions.
+
+        What is given is on the CPU, where the samplers keep their canvases; a denoiser moves what it needs.
 
         Args:
             tokens: [B, L] int64, rows padded on the right.

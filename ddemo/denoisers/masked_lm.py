@@ -77,15 +77,16 @@ class MaskedLMDenoiser:
 
     def _pass(self, tokens: Tensor, times: Tensor, lengths: Tensor, wanted: Tensor) -> Tensor:
         """Logits [N, V] of rows that run together. Padding is hidden from attention; full rows need no mask."""
-        width = tokens.shape[1]
-        attention_mask = None
-        if bool((lengths < width).any()):
-            attention_mask = (torch.arange(width, device=tokens.device) < lengths[:, None]).long()
-        given = {"input_ids": tokens, "attention_mask": attention_mask, **self._time_input(times)}
+        given = {"input_ids": tokens, **self._time_input(times)}
+        if bool((lengths < tokens.shape[1]).any()):
+            given["attention_mask"] = (torch.arange(tokens.shape[1]) < lengths[:, None]).long()
+        given = {name: value.to(self.device, non_blocking=True) for name, value in given.items()}
+        # Which rows to take is known on the CPU, so that a GPU need not be waited for.
+        places = wanted.flatten().nonzero().squeeze(-1).to(self.device, non_blocking=True)
         if self._head is None:
-            logits = self.model(**given).logits[wanted]
+            logits = self.model(**given).logits.flatten(0, 1)[places]
         else:
-            logits = self._project(self.model.base_model(**given)[0][wanted])
+            logits = self._project(self.model.base_model(**given)[0].flatten(0, 1)[places])
         return logits[:, : self.vocab_size].float()
 
     def _project(self, hidden: Tensor) -> Tensor:

@@ -79,5 +79,8 @@ def remasking_reveal(alpha_t: float, alpha_s: float, remask: float) -> float:
 
     (alpha_s - (1 - remask) alpha_t) / (1 - alpha_t), so that the share of masks stays the schedule's; with
     remask = 0 it is the ancestral step. Source: Wang et al. 2025 (ReMDM, arXiv 2503.00307).
+    A mask that should not be there, because all tokens have survived at t, is revealed.
     """
+    if alpha_t == 1.0:
+        return 1.0
     return min(1.0, max(0.0, (alpha_s - (1.0 - remask) * alpha_t) / (1.0 - alpha_t)))

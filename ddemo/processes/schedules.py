@@ -94,7 +94,7 @@ COSINE = Schedule(
     "cosine",
     "cos(pi t / 2)",
     "Sahoo et al. 2024, MDLM (arXiv 2406.07524)",
-    lambda t: math.cos(math.pi * t / 2),
+    lambda t: math.sin(math.pi * (1.0 - t) / 2),  # which is 0 at t = 1 to the last bit
     lambda alpha: 2 / math.pi * math.acos(alpha),
     lambda t: -math.pi / 2 * math.sin(math.pi * t / 2),
 )
@@ -102,7 +102,7 @@ COSINE_SQUARED = Schedule(
     "cosine-squared",
     "cos(pi t / 2)^2",
     "Sahoo et al. 2024, MDLM (arXiv 2406.07524)",
-    lambda t: math.cos(math.pi * t / 2) ** 2,
+    lambda t: math.sin(math.pi * (1.0 - t) / 2) ** 2,
     lambda alpha: 2 / math.pi * math.acos(math.sqrt(alpha)),
     lambda t: -math.pi / 2 * math.sin(math.pi * t),
 )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ddemo.sampling.config import SamplerConfig
 
 BLOCK = 128
+RULED_OUT = -1e4  # a shifted logit whose exponential is 0, in float64 and at any temperature too
 COLDEST = torch.finfo(torch.float32).tiny  # dividing by less would make 0 / 0 of the likeliest token
 
 
@@ -38,30 +39,31 @@ class Belief:
         return self.logits.device
 
     @cached_property
-    def _shifted(self) -> Tensor:
-        """[M, V] logits minus their row's greatest, so that exponentials stay in range."""
-        return self.logits - self.logits.amax(-1, keepdim=True)
-
-    @cached_property
     def _weights(self) -> Tensor:
-        """[M, V] unnormalised probabilities."""
-        return self._shifted.exp()
+        """[M, V] p(x0 | x_t)."""
+        return torch.softmax(self.logits, -1)
 
     @cached_property
-    def _total(self) -> Tensor:
-        """[M] what the weights add up to."""
-        return self._weights.sum(-1)
+    def _shifted(self) -> Tensor:
+        """[M, V] logits minus their row's greatest; finite, since 0 * -inf is not a number."""
+        return (self.logits - self.logits.amax(-1, keepdim=True)).clamp_min_(RULED_OUT)
 
     @cached_property
     def entropy(self) -> Tensor:
-        """[M] in nats: log Z - sum_v p(v) l(v), for logits l with row maximum 0."""
-        finite = self._shifted.clamp_min(-1e4)  # 0 * -inf is not a number
-        return (self._total.log() - torch.linalg.vecdot(self._weights, finite) / self._total).clamp_min(0.0)
+        """[M] in nats: log Z - sum_v p(v) l(v), for logits l with row maximum 0, whose log Z is -log max p."""
+        log_z = -self._weights.amax(-1).log()
+        return (log_z - torch.linalg.vecdot(self._weights, self._shifted)).clamp_min(0.0)
 
     def top(self, k: int) -> tuple[Tensor, Tensor]:
-        """Ids and probabilities [M, k] of the likeliest tokens, likeliest first."""
-        weights, ids = torch.topk(self._weights, min(k, self._weights.shape[-1]), dim=-1)
-        return ids, weights / self._total[:, None]
+        """Ids and probabilities [M, k] of the likeliest tokens, likeliest first.
+
+        The k likeliest tokens stand in the k blocks whose maxima are the greatest, so only those are searched.
+        """
+        blocks = in_blocks(self._weights, padding=-1.0)
+        best = blocks.amax(-1).topk(min(k, blocks.shape[1])).indices
+        found = blocks.gather(1, best[..., None].expand(-1, -1, BLOCK)).flatten(1)
+        weights, places = found.topk(min(k, self.logits.shape[-1]))
+        return best.gather(1, places // BLOCK) * BLOCK + places % BLOCK, weights
 
     @property
     def likeliest(self) -> Tensor:
@@ -69,8 +71,10 @@ class Belief:
         return self._weights.argmax(-1)
 
     def probability(self, ids: Tensor, rows: Tensor) -> Tensor:
-        """p(ids[i]) [R] at row rows[i]."""
-        return self._weights[rows, ids] / self._total[rows]
+        """p(ids[i]) [R] at row rows[i]; rows ascend."""
+        if len(rows) == len(self):
+            return self._weights.gather(-1, ids[:, None])[:, 0]
+        return self._weights[rows, ids]
 
     def draw(self, uniform: Tensor, config: SamplerConfig, rows: Tensor) -> Tensor:
         """A token [R] for each of `rows` [R], which ascend.
@@ -86,12 +90,12 @@ class Belief:
     def shaped(self, config: SamplerConfig | None = None) -> Tensor:
         """[M, V] float64 probabilities as a draw takes them: after temperature, top-k, top-p, or all at the argmax.
 
-        Without a config they are p(x0 | x_t) itself. On a device without float64 they are on the CPU.
+        Without a config they are p(x0 | x_t) itself.
         """
         every = torch.arange(len(self), device=self.device)
         if config is not None and config.greedy:
-            return _in_float64(torch.zeros_like(self._weights).scatter(-1, self.likeliest[:, None], 1.0))
-        weights = _in_float64(self._weights if config is None else self._tempered(config, every))
+            return torch.zeros_like(self._weights).scatter(-1, self.likeliest[:, None], 1.0).double()
+        weights = (self._weights if config is None else self._tempered(config, every)).double()
         return weights / weights.sum(-1, keepdim=True)
 
     def _of(self, table: Tensor, rows: Tensor) -> Tensor:
@@ -103,19 +107,21 @@ class Belief:
         if config.temperature == 1.0:
             weights = self._of(self._weights, rows)
         else:
-            weights = (self._of(self._shifted, rows) / max(config.temperature, COLDEST)).exp()
+            weights = torch.softmax(self._of(self._shifted, rows) / max(config.temperature, COLDEST), -1)
         if 0 < config.top_k < weights.shape[-1]:
             kept = torch.topk(weights, config.top_k, dim=-1)  # exactly k, however many are tied
             weights = torch.zeros_like(weights).scatter(-1, kept.indices, kept.values)
-        if weights.device.type == "mps":  # has no float64, which the sums below need
-            weights = weights.cpu()
         if config.top_p < 1.0:
             weights = _nucleus(weights, config.top_p)
         return weights
 
 
-def _in_float64(weights: Tensor) -> Tensor:
-    return (weights.cpu() if weights.device.type == "mps" else weights).double()
+def in_blocks(weights: Tensor, padding: float = 0.0) -> Tensor:
+    """[M, V] as [M, V / BLOCK, BLOCK], the last block padded; a view where the vocabulary is whole blocks."""
+    missing = -weights.shape[-1] % BLOCK
+    if missing:
+        weights = torch.nn.functional.pad(weights, (0, missing), value=padding)
+    return weights.unflatten(-1, (weights.shape[-1] // BLOCK, BLOCK))
 
 
 def inverse_cdf(weights: Tensor, uniform: Tensor) -> Tensor:
@@ -128,13 +134,12 @@ def inverse_cdf(weights: Tensor, uniform: Tensor) -> Tensor:
         weights: [R, V] float32, non-negative, each row with something above zero.
         uniform: [R] float64 in [0, 1).
     """
-    rows, width = weights.shape
-    blocks = torch.nn.functional.pad(weights, (0, -width % BLOCK)).unflatten(-1, (-(-width // BLOCK), BLOCK))
+    blocks = in_blocks(weights)
     up_to = blocks.sum(-1).to(torch.float64).cumsum(-1)  # [R, V / BLOCK]
     target = uniform.to(weights.device)[:, None] * up_to[:, -1:]
     block = torch.searchsorted(up_to, target, right=True).clamp_max(up_to.shape[-1] - 1)
     before = torch.where(block > 0, up_to.gather(-1, (block - 1).clamp_min(0)), 0.0)
-    inside = blocks[torch.arange(rows, device=weights.device), block[:, 0]].to(torch.float64)
+    inside = blocks[torch.arange(len(weights), device=weights.device), block[:, 0]].to(torch.float64)
     offset = torch.searchsorted(inside.cumsum(-1), target - before, right=True)
     # Rounding may leave the target past the block's end: then its last token with any weight is meant.
     last = BLOCK - 1 - (inside > 0).flip(-1).to(torch.int8).argmax(-1, keepdim=True)

@@ -187,3 +187,8 @@ def check_process(config: SamplerConfig, process: str, name: str) -> None:
         raise InputError(f"guidance must be 0 for {name}: a prompt is left out by masking it, and it has no masks.")
     if process != "absorbing" and config.block_length:
         raise InputError(f"block_length must be 0 for {name}: a block waits as masks for its turn, and it has none.")
+    if process != "absorbing" and config.end_of_text == "stop":
+        raise InputError(
+            f"end_of_text must be one of allow, suppress for {name}, not 'stop': a token that ends the text may be "
+            "noise there until the last step."
+        )

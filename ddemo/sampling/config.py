@@ -104,7 +104,10 @@ class SamplerConfig:
                 "derivative, from which the rates of this sampler are made."
             )
         if self.end_of_text == "late" and not sampler.ranks:
-            raise InputError(f"end_of_text cannot be 'late' for {self.sampler}, which does not rank what it fills.")
+            raise InputError(
+                f"end_of_text must be one of allow, suppress, stop for {self.sampler}, not 'late': it does not "
+                "rank what it fills."
+            )
         if self.t_on is not None and not 0.0 < self.t_off < self.t_on < 1.0:
             raise InputError(
                 f"t_off and t_on must be in (0, 1) and t_off below t_on, not {self.t_off} and {self.t_on}."

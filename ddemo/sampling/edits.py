@@ -56,8 +56,8 @@ def edited_canvas(
 def clock_after_edits(canvas: Canvas, mask_id: int, step: int, config: SamplerConfig, time: float = 0.0) -> Clock:
     """Time goes on from where that share of free positions would be masked, at the run's own stride of 1 / steps.
 
-    Where the tokens that stand are noised as well, as under uniform noise, `time` says how much; it goes on from there
-    at the least.
+    Where the tokens that stand are noised as well, as under uniform noise, `time` says how much; it goes on from
+    there at the least.
     """
     share = int((canvas.tokens == mask_id).sum()) / int((~canvas.fixed).sum())
     start = max(time, (SCHEDULES[config.schedule] if config.schedule else LINEAR).time_at(1.0 - share))

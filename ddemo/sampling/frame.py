@@ -18,7 +18,8 @@ class Frame:
         ids, probabilities: [M, k] int32 and float32, likeliest tokens first, before temperature.
         written: [C] int32 positions that this step changed, ascending.
         tokens: [C] int32 what was written there; the mask id where a token was masked again.
-        chosen: [C] float32 its probability at that moment, before temperature; 0 for a mask.
+        chosen: [C] float32 its probability at that moment, before temperature; 0 for a mask, and for what a run that
+            stopped at the end of its text put after it.
     """
 
     step: int

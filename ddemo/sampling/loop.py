@@ -21,6 +21,10 @@ from ddemo.sampling.samplers import Turn
 
 log = logging.getLogger(__name__)
 
+WITHOUT_FLOAT64 = ("mps",)  # there, beliefs are kept and reduced on the CPU
+
+Request = tuple[Tensor, Tensor, Tensor]  # a row of the denoiser's call: tokens, wanted and times, each [L]
+
 
 @dataclass(eq=False)
 class Lane:
@@ -121,7 +125,7 @@ def denoise(
         asking = [lane for lane in active if lane.belief is None]
         _believe(denoiser, asking, rules)
         reports = [(lane, _try_step(lane, denoiser, rules, lane in asking)) for lane in active]
-        yield _write([(lane, report) for lane, report in reports if report])
+        yield write([(lane, report) for lane, report in reports if report])
 
 
 @torch.inference_mode()
@@ -143,38 +147,42 @@ def _believe(denoiser: Denoiser, lanes: Sequence[Lane], rules: FillRules) -> Non
 
 
 def _ask(denoiser: Denoiser, lanes: Sequence[Lane], rules: FillRules) -> None:
-    rows, owners = [], []
-    for lane in lanes:
-        asked = lane.asks(denoiser.mask_id)
-        versions = [lane.tokens]
-        if lane.config.guidance and bool(lane.canvas.fixed.any()):
-            versions.append(lane.tokens.masked_fill(lane.canvas.fixed, denoiser.mask_id))
-        if bool(asked.any()):
-            share = lane.plan.noised_share(lane.stage, lane.tokens)
-            times = torch.full((len(asked),), share).masked_fill_(lane.canvas.fixed, 0.0)
-            rows += [(tokens, asked, times) for tokens in versions]
-        owners.append((lane, asked, len(versions) if bool(asked.any()) else 0))
-    parts = iter(_forward(denoiser, rows))
-    for lane, asked, calls in owners:
-        logits = [next(parts) for _ in range(calls)] or [torch.empty(0, denoiser.vocab_size, device=denoiser.device)]
-        positions = asked.nonzero().squeeze(-1)
+    asked = [lane.asks(denoiser.mask_id) for lane in lanes]
+    rows = [requests(lane, wanted, denoiser.mask_id) for lane, wanted in zip(lanes, asked, strict=True)]
+    parts = iter(forward(denoiser, [row for own in rows for row in own]))
+    for lane, wanted, own in zip(lanes, asked, rows, strict=True):
+        logits = [next(parts) for _ in own] or [torch.empty(0, denoiser.vocab_size, device=denoiser.device)]
+        positions = wanted.nonzero().squeeze(-1)
         spacing = lane.canvas.spacing[positions]
-        lane.belief = Belief(positions, rules.apply(_guided(logits, lane), spacing, lane.config.end_of_text))
-        lane.nfe += calls
+        lane.belief = Belief(positions, rules.apply(guided(logits, lane), spacing, lane.config.end_of_text))
+        lane.nfe += len(own)
 
 
-def _forward(denoiser: Denoiser, rows: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Sequence[Tensor]:
-    """Logits [N_i, V] for rows of (tokens, wanted, times), in one call."""
+def requests(lane: Lane, wanted: Tensor, mask_id: int) -> list[Request]:
+    """What a lane's step puts to the denoiser: nothing where nothing is wanted, two rows under guidance."""
+    if not bool(wanted.any()):
+        return []
+    share = lane.plan.noised_share(lane.stage, lane.tokens)
+    times = torch.full((len(wanted),), share).masked_fill_(lane.canvas.fixed, 0.0)
+    versions = [lane.tokens]
+    if lane.config.guidance and bool(lane.canvas.fixed.any()):
+        versions.append(lane.tokens.masked_fill(lane.canvas.fixed, mask_id))
+    return [(tokens, wanted, times) for tokens in versions]
+
+
+def forward(denoiser: Denoiser, rows: Sequence[Request]) -> Sequence[Tensor]:
+    """Logits [N_i, V] for each row, in one call."""
     if not rows:
         return []
     tokens, wanted, times = (pad_sequence(column, batch_first=True) for column in zip(*rows, strict=True))
     lengths = torch.tensor([len(row[0]) for row in rows])
-    device = denoiser.device
-    logits = denoiser(tokens.to(device), times.to(device), lengths.to(device), wanted.to(device))
+    logits = denoiser(tokens, times, lengths, wanted)
+    if logits.device.type in WITHOUT_FLOAT64:
+        logits = logits.cpu()
     return logits.split(wanted.sum(-1).tolist())
 
 
-def _guided(logits: Sequence[Tensor], lane: Lane) -> Tensor:
+def guided(logits: Sequence[Tensor], lane: Lane) -> Tensor:
     """l_u + (w + 1) (l_c - l_u) for logits with and without the prompt; what one of them rules out stays out."""
     if len(logits) == 1:
         return logits[0]
@@ -189,14 +197,15 @@ def _try_step(lane: Lane, denoiser: Denoiser, rules: FillRules, fresh: bool) -> 
     if lane.failure is not None:
         return None
     try:
-        turn = _turn(lane, denoiser, rules)
+        turn = turn_of(lane, denoiser, rules)
         return Report(turn, lane.plan.sampler.steps[denoiser.process](turn), fresh)
     except Exception as problem:
         lane.failure = problem
         return None
 
 
-def _turn(lane: Lane, denoiser: Denoiser, rules: FillRules) -> Turn:
+def turn_of(lane: Lane, denoiser: Denoiser, rules: FillRules) -> Turn:
+    """What the lane's next step may look at."""
     plan, stage = lane.plan, lane.stage
     s = stage.t if stage.s is None else stage.s
     return Turn(
@@ -224,7 +233,7 @@ def _turn(lane: Lane, denoiser: Denoiser, rules: FillRules) -> Turn:
 
 
 @torch.inference_mode()
-def _write(turn: Sequence[tuple[Lane, Report]]) -> list[tuple[Lane, Frame]]:
+def write(turn: Sequence[tuple[Lane, Report]]) -> list[tuple[Lane, Frame]]:
     """Copy all reports of a turn to the CPU at once, and carry them out."""
     facts = collect([report for _, report in turn])
     return [(lane, _carry_out(lane, report, told)) for (lane, report), told in zip(turn, facts, strict=True)]
@@ -240,7 +249,7 @@ def _carry_out(lane: Lane, report: Report, facts: Facts) -> Frame:
     if move.remask is not None:
         tokens[move.remask], chosen[move.remask] = turn.mask_id, 0.0
     if lane.config.end_of_text == "stop":
-        _stop_after_end(lane, turn, tokens)
+        _stop_after_end(lane, turn, tokens, chosen)
     written = (tokens != turn.tokens).nonzero().squeeze(-1)
     lane.decoded[written] = chosen[written]
     lane.time = turn.s if lane.stage.s is not None else _masked_share(lane, tokens)
@@ -268,7 +277,7 @@ def _masked_share(lane: Lane, tokens: Tensor) -> float:
     return lane.clock.start * masks / lane.stage.size
 
 
-def _stop_after_end(lane: Lane, turn: Turn, tokens: Tensor) -> None:
+def _stop_after_end(lane: Lane, turn: Turn, tokens: Tensor, chosen: Tensor) -> None:
     """Once a token that ends the text stands with no mask before it, everything after it that is free ends too.
 
     Text that the visitor fixed after it keeps the run going, since it has to be reached.
@@ -277,4 +286,5 @@ def _stop_after_end(lane: Lane, turn: Turn, tokens: Tensor) -> None:
     first = next(iter(ends.nonzero().flatten().tolist()), None)
     if first is None or bool((tokens[:first] == turn.mask_id).any()) or bool(lane.canvas.fixed[first:].any()):
         return
+    chosen[first + 1 :][tokens[first + 1 :] != tokens[first]] = 0.0  # not drawn, but put there
     tokens[first + 1 :] = tokens[first]

@@ -63,7 +63,9 @@ def collect(reports: Sequence[Report]) -> list[Facts]:
     flat = [_as_integers(part) for report in reports for part in report.parts]
     numbers = torch.cat(flat).cpu().numpy()
     sizes = np.cumsum([sum(part.numel() for part in report.parts) for report in reports])
-    return [report.facts(piece) for report, piece in zip(reports, np.split(numbers, sizes[:-1]), strict=True)]
+    pieces = np.split(numbers, sizes[:-1])
+    # Copies, so that whoever keeps a lane's frame does not keep the numbers of all other lanes with it.
+    return [report.facts(piece.copy()) for report, piece in zip(reports, pieces, strict=True)]
 
 
 def _as_integers(part: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from ddemo.ui.controls import CHOICE, DRAW, OF_ANY_RUN, Controls
 from ddemo.ui.examples import EXAMPLE_RUN, trace_of, tries_for
 from ddemo.ui.notice import Notice, tell
 from ddemo.ui.resident import Resident
+from ddemo.ui.run_charts import RunCharts
 from ddemo.ui.token_canvas import TokenCanvas
 from ddemo.ui.token_canvas.messages import Messages, draft, say
 from ddemo.ui.visits import AT_ONCE, SentMessages, Visit, new_run_id
@@ -48,6 +49,7 @@ def denoise_tab(resident: Resident) -> None:
         elem_id="canvas",
         elem_classes=["dd-plain"],
     )
+    RunCharts(elem_id="charts", elem_classes=["dd-plain"])
     outputs = [canvas, notice, run_button, stop_button, controls.inputs["seed"]]
     streaming = {
         "outputs": outputs,

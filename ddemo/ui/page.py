@@ -8,6 +8,7 @@ from ddemo.ui.api import add_api
 from ddemo.ui.controls import headings
 from ddemo.ui.denoise import denoise_tab
 from ddemo.ui.resident import Resident
+from ddemo.ui.run_charts import source as charts_source
 from ddemo.ui.token_canvas import source
 
 HERE = Path(__file__).parent
@@ -62,11 +63,17 @@ def build_demo(resident: Resident) -> gr.Blocks:
     return demo.queue(max_size=QUEUE_SIZE, default_concurrency_limit=4)
 
 
+def _own_css() -> str:
+    return (HERE / "page.css").read_text(encoding="utf-8")
+
+
 def launch_arguments() -> dict:
     """What `launch` needs for the page to look and behave as built; no outside request is made."""
     return {
         "theme": theme(),
-        "css": "\n".join([source("palette.css"), source("canvas.css"), (HERE / "page.css").read_text(), headings()]),
+        "css": "\n".join(
+            [source("palette.css"), source("canvas.css"), charts_source("charts.css"), _own_css(), headings()]
+        ),
         "head": HEAD,
         "ssr_mode": False,
         "run_history": False,

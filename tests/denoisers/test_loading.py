@@ -225,5 +225,5 @@ def test_weights_take_the_dtype_asked_for(tiny_directory):
     assert loaded.dtype == "bfloat16"
     assert {weight.dtype for weight in loaded.denoiser.model.parameters()} == {torch.bfloat16}
     tokens = torch.full((1, 3), loaded.codec.mask_id)
-    logits = loaded.denoiser(tokens, torch.ones(1), torch.tensor([3]), tokens == loaded.codec.mask_id)
+    logits = loaded.denoiser(tokens, torch.ones(tokens.shape), torch.tensor([3]), tokens == loaded.codec.mask_id)
     assert logits.dtype == torch.float32 and logits.shape == (3, loaded.codec.vocab_size)

@@ -89,7 +89,8 @@ def test_a_canvas_limit_that_is_no_multiple_of_the_stride(model):
 
 def test_nothing_wanted_gives_no_rows(model):
     tokens = torch.full((1, 5), 7)
-    logits = denoiser_of(model)(tokens, torch.ones(tokens.shape), torch.tensor([5]), torch.zeros(1, 5, dtype=torch.bool))
+    wanted = torch.zeros(1, 5, dtype=torch.bool)
+    logits = denoiser_of(model)(tokens, torch.ones(tokens.shape), torch.tensor([5]), wanted)
     assert logits.shape == (0, VOCAB)
 
 

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ddemo.errors import InputError
-from ddemo.sampling import Canvas, FillRules, Lane, SamplerConfig, denoise, read_text
+from ddemo.sampling import Canvas, FillRules, Lane, SamplerConfig, read_text
 from ddemo.sampling.canvas import MAX_CHARACTERS, MaskRun, Spacing, joins_a_word, marker, parse_markers
+from ddemo.sampling.samplers import of_process
+from tests.sampling.drive import run as run_lanes
+from tests.sampling.drive import sentence_of
 
 FREE, SPACE, NO_SPACE, NO_END = Spacing.FREE, Spacing.SPACE_FIRST, Spacing.NO_SPACE_FIRST, Spacing.NO_SPACE_LAST
 
@@ -22,15 +24,6 @@ def codec(tiny):
 
 def spacing_at_masks(canvas: Canvas, codec) -> list[int]:
     return canvas.spacing[canvas.masks(codec.mask_id)].tolist()
-
-
-def sentence_of(make) -> str:
-    with pytest.raises(InputError) as caught:
-        make()
-    message = str(caught.value)
-    message.encode()
-    assert "\n" not in message and len(message) < 300
-    return message
 
 
 @pytest.mark.parametrize(
@@ -197,7 +190,8 @@ def test_text_that_wordpiece_drops_whole_is_kept(wordpiece, text):
 class Noisy:
     """Random logits from the position and its left neighbour, over any vocabulary and any length."""
 
-    id, takes_time, max_length, device = "noisy", False, 10_000, torch.device("cpu")
+    id, max_length, device = "noisy", 10_000, torch.device("cpu")
+    process, predicts, takes_time = "absorbing", "posterior", False
 
     def __init__(self, codec, seed: int):
         self.vocab_size, self.mask_id = codec.vocab_size, codec.mask_id
@@ -226,9 +220,8 @@ def part_of(canvas: Canvas, start: int, stop: int) -> Canvas:
 def check_filled(codec, literals: list[str], runs: list[str], seed: int, sampler: str) -> None:
     text = literals[0] + "".join(run + literal for run, literal in zip(runs, literals[1:], strict=True))
     canvas = read_text(text, 0, codec, 10_000)
-    lane = Lane.fresh(canvas, SamplerConfig(seed=seed, steps=4, sampler=sampler))
-    for _ in denoise(Noisy(codec, seed), [lane], FillRules.of(codec)):
-        pass
+    lane = Lane.fresh(canvas, SamplerConfig(seed=seed, steps=4, sampler=sampler), codec.mask_id)
+    run_lanes(Noisy(codec, seed), [lane], FillRules.of(codec))
     assert not (lane.tokens == codec.mask_id).any()
 
     tokens, position, expected = lane.tokens.tolist(), 0, ""
@@ -270,7 +263,7 @@ def masked_texts(draw):
     return [draw(LITERAL), *between, draw(LITERAL)], runs
 
 
-SAMPLER = st.sampled_from(["confidence", "ancestral"])
+SAMPLER = st.sampled_from([sampler.name for sampler in of_process("absorbing")])
 
 
 @given(masked_texts(), st.integers(0, 10**6), SAMPLER)

@@ -60,6 +60,16 @@ def test_without_a_codec_only_the_mask_is_refused():
 def test_a_rule_that_no_token_can_keep_is_given_up_but_the_mask_stays_refused():
     """A vocabulary of characters has no token such as " word"; refusing all would draw from nothing."""
     never = torch.tensor([False, False, True])
-    rules = FillRules(never, {Spacing.SPACE_FIRST: torch.tensor([True, True, False])})
+    ends = torch.empty(0, dtype=torch.int64)
+    rules = FillRules(never, {Spacing.SPACE_FIRST: torch.tensor([True, True, False])}, ends)
     ruled = rules.apply(torch.zeros(1, 3), torch.tensor([int(Spacing.SPACE_FIRST)], dtype=torch.uint8))
     assert torch.isfinite(ruled).tolist() == [[True, True, False]]
+
+
+@pytest.mark.parametrize("end_of_text, refused", [("allow", 0), ("late", 0), ("stop", 0), ("suppress", 1)])
+def test_the_end_of_the_text_is_refused_only_where_it_is_suppressed(tiny, end_of_text, refused):
+    codec = tiny.codec
+    ruled = FillRules.of(codec).apply(torch.zeros(1, codec.vocab_size), torch.zeros(1, dtype=torch.uint8), end_of_text)
+    assert codec.ends.tolist() == [codec.tokenizer.eos_token_id]
+    assert torch.isinf(ruled[0, codec.ends]).sum() == refused
+    assert torch.isinf(ruled).sum() == codec.never_drawn.sum() + refused

@@ -1,125 +1,71 @@
-"""The updates, one step at a time, against the published law."""
+"""The table of samplers: what page, API, command line and documentation read. The steps have their own tests."""
+
+import inspect
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ddemo.processes import LINEAR
-from ddemo.sampling import SAMPLERS, Clock, SamplerConfig
-from ddemo.sampling.belief import Belief
-from ddemo.sampling.samplers import Turn, quota
+from ddemo.denoisers.exact_world import ExactWorldDenoiser
+from ddemo.sampling import SAMPLERS, Lane, SamplerConfig, from_noise
+from ddemo.sampling.samplers import KNOBS, of_process
+from tests.sampling.laws import masks, run_to_the_end, small_world, words_only
 
-K, MASK = 5, 4
-
-
-def turn_of(logits, *, lane=0, step=2, clock=None, masks_at_start=None, **values) -> Turn:
-    """A step on a canvas of nothing but masks, one for each row of logits."""
-    clock = clock or Clock(0, 4)
-    return Turn(
-        tokens=torch.full((len(logits),), MASK),
-        belief=Belief(torch.arange(len(logits)), logits),
-        step=step,
-        clock=clock,
-        masks_at_start=len(logits) if masks_at_start is None else masks_at_start,
-        config=SamplerConfig(**values),
-        lane=lane,
-    )
+EVERY = pytest.mark.parametrize("name", SAMPLERS)
+BOTH = [(sampler.name, process) for process in ("absorbing", "uniform") for sampler in of_process(process)]
 
 
-def reverse_law(p: torch.Tensor, t: float, s: float) -> torch.Tensor:
-    """[K] float64 p(x_s | x_t = mask), summed over x0 from q(x_s | x_t = mask, x0), by Bayes' rule with matrices."""
-
-    def marginal(alpha: float) -> torch.Tensor:
-        absorbed = torch.zeros(K, K, dtype=torch.float64)
-        absorbed[:, MASK] = 1.0
-        return alpha * torch.eye(K, dtype=torch.float64) + (1 - alpha) * absorbed
-
-    to_s = marginal(LINEAR.alpha(s))
-    between = torch.linalg.solve(to_s, marginal(LINEAR.alpha(t)))
-    posterior = to_s * between[:, MASK]
-    posterior = posterior / posterior.sum(-1, keepdim=True)
-    return p @ posterior
+@EVERY
+def test_a_definition_says_all_that_people_want_to_know(name):
+    sampler = SAMPLERS[name]
+    assert name == sampler.name == SamplerConfig(sampler=name).sampler
+    assert sampler.title and sampler.group and sampler.sentence.endswith(".") and "arXiv" in sampler.source
+    assert sampler.processes and set(sampler.processes) <= {"absorbing", "uniform"}
+    for step in sampler.steps.values():
+        assert "Source:" in step.__doc__
+        assert list(inspect.signature(step).parameters) == ["turn"]
 
 
-@pytest.mark.parametrize("clock, step", [(Clock(0, 4), 2), (Clock(0, 3), 1), (Clock(5, 9, 0.6), 7)])
-def test_one_ancestral_step_has_the_law_of_bayes_rule(clock, step):
-    """16,000 pairs of positions, over the 25 outcomes of a pair, so that position and independence are both tested.
-
-    Chi-square (at most 24 degrees of freedom) below 64: a false alarm once in 58,000 seeds, and these are fixed.
-    """
-    count, lanes = 2000, 16
-    logits = torch.tensor([[0.5, -1.0, 1.5, 0.0, -torch.inf], [-0.5, 0.0, 0.0, 2.0, -torch.inf]])
-    laws = [reverse_law(row.double().softmax(-1), clock.time(step - 1), clock.time(step)) for row in logits]
-    expected = torch.outer(*laws).flatten() * count * lanes / 2
-    seen = torch.zeros(K * K, dtype=torch.float64)
-    for lane in range(lanes):
-        turn = turn_of(logits.repeat(count // 2, 1), lane=lane, step=step, clock=clock)
-        move = SAMPLERS["ancestral"].step(turn)
-        result = turn.tokens.clone()
-        result[move.rows] = move.tokens
-        pairs = result.view(-1, 2)
-        seen += torch.bincount(pairs[:, 0] * K + pairs[:, 1], minlength=K * K)
-    assert (expected > 5).all()
-    assert ((seen - expected) ** 2 / expected).sum() < 64
+@EVERY
+def test_knobs_have_defaults_that_they_would_take(name):
+    config, sampler = SamplerConfig(sampler=name), SAMPLERS[name]
+    for knob in sampler.knobs:
+        assert getattr(config, knob.name) == knob.default and knob.label and knob.sentence
+        assert knob.default in knob.choices if knob.choices else knob.low <= knob.default <= knob.high
+    unread = set(KNOBS) - set(sampler.defaults())
+    assert all(getattr(config, other) is None for other in unread)
 
 
-def test_the_last_ancestral_step_fills_everything():
-    move = SAMPLERS["ancestral"].step(turn_of(torch.zeros(500, K), step=4))
-    assert move.rows.tolist() == list(range(500))
+def test_every_title_is_its_own():
+    assert len({sampler.title for sampler in SAMPLERS.values()}) == len(SAMPLERS)
 
 
-def test_ancestral_selection_does_not_look_at_the_belief():
-    """Which masks are filled depends on the numbers of the step alone: that is what random order means."""
-    logits = torch.randn(64, K, generator=torch.Generator().manual_seed(0))
-    one = SAMPLERS["ancestral"].step(turn_of(logits, seed=9))
-    other = SAMPLERS["ancestral"].step(turn_of(-logits, seed=9, temperature=0.1))
-    assert torch.equal(one.rows, other.rows) and 0 < len(one.rows) < 64
+def test_published_defaults():
+    assert {name: SAMPLERS[name].defaults() for name in SAMPLERS if name.startswith("remdm")} == {
+        "remdm-cap": {"schedule": "linear", "eta": 0.008},
+        "remdm-rescale": {"schedule": "linear", "eta": 0.015},
+        "remdm-conf": {"schedule": "linear", "eta": 1.0},
+        "remdm-loop": {"eta": 0.02, "t_on": 0.55, "t_off": 0.05, "alpha_on": 0.9},
+    }
+    assert SAMPLERS["maskgit"].defaults() == {"order_temperature": 4.5, "mask_schedule": "cosine"}
+    assert SAMPLERS["p2"].defaults() == {"eta": 1.0, "planner": "self"}
+    assert SAMPLERS["threshold"].defaults() == {"threshold": 0.9} and SAMPLERS["factor"].defaults() == {"factor": 1.0}
 
 
-@pytest.mark.parametrize("values", [{}, {"draw": "argmax"}, {"temperature": 4.0}, {"top_k": 2, "top_p": 0.7}])
-def test_confidence_keeps_the_drafts_the_model_is_surest_of(values):
-    logits = torch.randn(30, K, generator=torch.Generator().manual_seed(1)) * 2
-    turn = turn_of(logits, seed=3, **values)
-    move = SAMPLERS["confidence"].step(turn)
-    drafts = turn.draw(torch.arange(30))
-    sure = logits.double().softmax(-1)[torch.arange(30), drafts]  # before temperature, top-k and top-p
-    expected = sorted(range(30), key=lambda row: -sure[row])[: quota(turn)]
-    assert move.rows.tolist() == sorted(expected)
-    assert torch.equal(move.tokens, drafts[move.rows])
-    assert len(move.rows) == 8  # 30 masks over 4 steps: 8, 8, 7, 7
-
-
-def test_equally_sure_drafts_are_kept_from_the_left():
-    move = SAMPLERS["confidence"].step(turn_of(torch.zeros(9, K), draw="argmax", step=1, clock=Clock(0, 3)))
-    assert move.rows.tolist() == [0, 1, 2]
-
-
-@given(st.integers(0, 300), st.integers(1, 64), st.integers(0, 50))
-@settings(max_examples=60, deadline=None)
-def test_quotas_share_the_masks_out_evenly(masks, steps, first):
-    clock = Clock(first, first + steps)
-    shares = [
-        quota(turn_of(torch.zeros(1, K), step=step, clock=clock, masks_at_start=masks))
-        for step in range(first + 1, first + steps + 1)
-    ]
-    assert sum(shares) == masks
-    assert max(shares) - min(shares) <= 1
-    assert shares == sorted(shares, reverse=True)  # what is left over goes to the first steps
-
-
-def test_a_position_draws_with_its_own_number():
-    """The same numbers whether or not other positions are masked, so that settings can be compared."""
-    logits = torch.randn(20, K, generator=torch.Generator().manual_seed(2))
-    whole = turn_of(logits)
-    some = torch.tensor([1, 4, 19])
-    part = Turn(whole.tokens, Belief(some, logits[some]), 2, whole.clock, 20, whole.config)
-    assert torch.equal(part.draw(torch.arange(3)), whole.draw(torch.arange(20))[some])
-    assert torch.equal(part.uniform("select"), whole.uniform("select")[some])
-
-
-def test_the_table_of_samplers_is_complete():
-    for name, sampler in SAMPLERS.items():
-        assert name == sampler.name == SamplerConfig(sampler=name).sampler
-        assert sampler.title and sampler.sentence.endswith(".") and "arXiv" in sampler.source
-        assert "Source:" in sampler.step.__doc__
+@pytest.mark.parametrize("name, process", BOTH)
+@pytest.mark.parametrize("steps", [1, 2, 9])
+def test_every_sampler_ends_with_a_text(name, process, steps):
+    """Of the words of the world, in each of its processes, with the settings as they come."""
+    denoiser = ExactWorldDenoiser(small_world(), "one", process)
+    rules, canvas = words_only(denoiser), masks(3, denoiser.mask_id)
+    lanes = []
+    for seed in range(8):
+        config = SamplerConfig(sampler=name, steps=steps, seed=seed)
+        lane = Lane.fresh(canvas, config, denoiser.mask_id)
+        if process == "uniform":
+            lane = Lane(from_noise(canvas, denoiser.mask_id, ~rules.never, seed), config, lane.clock)
+        lanes.append(lane)
+    run_to_the_end(denoiser, lanes, rules)
+    assert all((lane.tokens < denoiser.world.size).all() for lane in lanes)
+    asked = torch.tensor([lane.nfe for lane in lanes])
+    at_most = 3 if SAMPLERS[name].paced == "state" else steps + SAMPLERS[name].extra_steps
+    assert ((asked >= 1) & (asked <= at_most)).all()

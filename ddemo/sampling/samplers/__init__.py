@@ -65,6 +65,7 @@ SAMPLERS = {
             "Chang et al. 2022, MaskGIT (arXiv 2202.04200)",
             {ABSORBING: quotas.maskgit},
             (replace(ORDER, default=4.5), MASK_SCHEDULE),
+            ordered=True,
             ranks=True,
         ),
         Sampler(

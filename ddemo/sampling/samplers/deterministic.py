@@ -17,7 +17,8 @@ def posterior_argmax_of_masks(turn: Turn) -> Move:
     """x_s = argmax p(x_s | x_t), position by position.
 
     A mask stays as long as staying is likelier than any one token: (1 - alpha_s) >= (alpha_s - alpha_t) max p. With
-    even steps that holds until the last one, which then commits everything at once, each token by itself.
+    even steps of the linear schedule that holds until the last one, which then commits everything at once, each token
+    by itself. Schedules that end more steeply may commit what the model is sure of a little before.
     Source: Austin et al. 2021 (D3PM, arXiv 2107.03006): the mode of the reverse transition.
     """
     likeliest, p = turn.belief.top(1)
@@ -27,11 +28,11 @@ def posterior_argmax_of_masks(turn: Turn) -> Move:
 
 
 def posterior_argmax_of_words(turn: Turn) -> Move:
-    """x_s = argmax p(x_s | x_t) under uniform noise, position by position.
+    """x_s = argmax p(x_s | x_t) under uniform noise, position by position, of the belief as it is.
 
     Source: Austin et al. 2021 (D3PM, arXiv 2107.03006), uniform case.
     """
-    return Move(mean_posterior_law(turn).argmax(-1))
+    return Move(mean_posterior_law(turn, shaped=False).argmax(-1).to(turn.standing.device))
 
 
 def plug_in_of_masks(turn: Turn) -> Move:

@@ -45,7 +45,7 @@ def random_order(turn: Turn) -> Move:
     Source: Nie et al. 2025 (LLaDA, arXiv 2502.09992), random remasking; any-order autoregression at one a step.
     """
     first = turn.uniform("select").argsort(descending=True, stable=True)[: quota(turn)]
-    return _filled(turn, first)
+    return Move(turn.filled(first.sort().values))
 
 
 def left_to_right(turn: Turn) -> Move:
@@ -53,7 +53,7 @@ def left_to_right(turn: Turn) -> Move:
 
     Source: the order of autoregressive models, as a baseline in Ye et al. 2025 (Dream, arXiv 2508.15487).
     """
-    return _filled(turn, torch.arange(quota(turn)))
+    return Move(turn.filled(torch.arange(quota(turn))))
 
 
 def maskgit(turn: Turn) -> Move:
@@ -70,8 +70,9 @@ def maskgit(turn: Turn) -> Move:
     stay = 0 if turn.last else max(1, min(masks - 1, stay))
     drafts = turn.draw(turn.every)
     noise = turn.config.order_temperature * (1.0 - r) * turn.gumbel("order")
-    ranking = turn.sure(drafts).double().log().cpu() + noise
-    return Move(turn.keep_best(ranking.to(drafts.device), drafts, masks - stay))
+    ranking = turn.belief.probability(drafts, turn.every).double().log().cpu() + noise
+    ranking = turn.put_off_ends(ranking.to(drafts.device), drafts)
+    return Move(turn.keep_best(ranking, drafts, masks - stay))
 
 
 def dream_quota(turn: Turn) -> int:
@@ -135,18 +136,12 @@ def path_planning(turn: Turn) -> Move:
     score = turn.belief.probability(drafts, turn.every).double().log()
     if turn.config.planner == "random":
         score = turn.uniform("order").log().to(drafts.device)
-    score = torch.where(standing, _scaled(score, turn.config.eta), score)
+    score = torch.where(standing, _scaled(score, turn.config.eta), turn.put_off_ends(score, drafts))
     masks = math.floor(turn.size * (1.0 - (turn.index + 1) / turn.steps) + 1e-9)
     worst = score.argsort(stable=True)[:masks]
     return Move(tokens.index_fill(0, worst, turn.mask_id))
 
 
 def _scaled(score: Tensor, eta: float) -> Tensor:
-    """eta * score, where 0 * -inf is 0."""
-    return torch.zeros_like(score) if eta == 0 else eta * score
-
-
-def _filled(turn: Turn, rows: Tensor) -> Move:
-    """The given rows (CPU) get a drawn token."""
-    rows = rows.sort().values.to(turn.belief.device)
-    return Move(turn.standing.index_copy(0, rows, turn.draw(rows)))
+    """eta * score; with 0, where the product ties with masks that the model is certain of, better than any mask."""
+    return torch.full_like(score, torch.inf) if eta == 0 else eta * score

@@ -85,15 +85,16 @@ def flow(turn: Turn) -> Move:
     """A target x1 ~ p(x0 | x_t) is drawn at each mask, which jumps there with probability 1 - e^(-stride * rate).
 
     The rate is kappa' / (1 - kappa) = -alpha' / (1 - alpha). A corrector above 0 adds the divergence-free part that
-    sends tokens back to the mask at corrector * kappa' / kappa and masks forward so much the faster.
+    sends tokens back to the mask at corrector * kappa' / kappa and masks forward so much the faster; it is left out
+    where nothing has survived, since kappa is 0 there.
     Source: Gat et al. 2024 (discrete flow matching, arXiv 2407.15595); not the discrete flows of Tran et al. 2019,
     which are invertible maps.
     """
     if turn.last:
         return Move(turn.reveal(1.0))
-    c = turn.config.corrector
+    c = turn.config.corrector if turn.alpha_t > 0.0 else 0.0
     after = turn.reveal(absorbing.any_jump(turn.stride * (1.0 + c) * turn.hazard))
-    if c == 0.0 or turn.alpha_t == 0.0:
+    if c == 0.0:
         return Move(after)
     back = c * -turn.slope / turn.alpha_t
     return Move(after, _remasked(turn, absorbing.any_jump(turn.stride * back)))
@@ -107,8 +108,7 @@ def first_hitting(turn: Turn) -> Move:
     Source: Zheng et al. 2024 (arXiv 2409.02908), first-hitting sampler.
     """
     chosen = int(turn.uniform("select").argmax())
-    row = torch.tensor([chosen], device=turn.belief.device)
-    return Move(turn.standing.index_copy(0, row, turn.draw(row)))
+    return Move(turn.filled(torch.tensor([chosen])))
 
 
 def remdm_cap(turn: Turn) -> Move:

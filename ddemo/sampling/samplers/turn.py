@@ -109,8 +109,15 @@ class Turn:
         return -(-self.uniform(purpose).clamp_min(1e-300).log()).log()
 
     def draw(self, rows: Tensor) -> Tensor:
-        """A token [R] for the given rows of the belief, which ascend."""
-        return self.belief.draw(self.uniform("draw")[rows.cpu()], self.config, rows)
+        """A token [R] for the given rows of the belief, which ascend; all of them, or given on the CPU."""
+        uniform = self.uniform("draw")
+        if len(rows) < len(self.belief):
+            uniform = uniform[rows]
+        return self.belief.draw(uniform, self.config, rows.to(self.belief.device))
+
+    def filled(self, rows: Tensor) -> Tensor:
+        """What stands at the rows when the given ones, on the CPU and ascending, get a drawn token: [M]."""
+        return self.standing.index_copy(0, rows.to(self.belief.device), self.draw(rows))
 
     def sure(self, tokens: Tensor) -> Tensor:
         """[M] how probable the model finds `tokens`, before temperature, top-k and top-p.
@@ -128,8 +135,7 @@ class Turn:
     def reveal(self, probability: float) -> Tensor:
         """What stands at the rows when each mask turns into a drawn token with `probability`: [M]."""
         chosen = self.masked & (self.uniform("select") >= 1.0 - probability)
-        rows = chosen.nonzero().squeeze(-1).to(self.belief.device)
-        return self.standing.index_copy(0, rows, self.draw(rows))
+        return self.filled(chosen.nonzero().squeeze(-1))
 
     def keep_best(self, ranking: Tensor, drafts: Tensor, count: int) -> Tensor:
         """What stands at the rows when the `count` of the highest rank get their draft: [M].

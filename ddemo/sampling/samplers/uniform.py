@@ -20,9 +20,10 @@ def mean_posterior(turn: Turn) -> Move:
     return _drawn(turn, mean_posterior_law(turn))
 
 
-def mean_posterior_law(turn: Turn) -> Tensor:
-    """[M, V] float64."""
-    return uniform.mean_posterior(posterior(turn), turn.standing, turn.alpha_t, turn.alpha_s, _words(turn))
+def mean_posterior_law(turn: Turn, shaped: bool = True) -> Tensor:
+    """[M, V] float64, of what the draw's settings make of the belief, or of the belief itself."""
+    p = posterior(turn) if shaped else posterior_belief(turn).shaped()
+    return uniform.mean_posterior(p, turn.standing, turn.alpha_t, turn.alpha_s, _words(turn))
 
 
 def joint_weighted(turn: Turn) -> Move:
@@ -71,7 +72,7 @@ def tau_leaping(turn: Turn) -> Move:
     Source: Campbell et al. 2022 (tau-LDR, arXiv 2205.14987), with the final argmax of its published code.
     """
     if turn.last:
-        return Move(turn.belief.likeliest)
+        return Move(posterior_belief(turn).likeliest.to(turn.standing.device))
     return _drawn(turn, uniform.tau_leap(reverse_rates(turn), turn.standing, turn.stride))
 
 
@@ -85,15 +86,16 @@ def flow(turn: Turn) -> Move:
     """A target x1 ~ p(x0 | x_t) is drawn everywhere; a position jumps with probability 1 - e^(-stride * its rates).
 
     The rate to the target is kappa' / (1 - kappa), and 0 where it already stands. A corrector above 0 adds the
-    divergence-free part: a rate of corrector * kappa' / kappa back to noise, and as much more to the target. The last
-    step goes to the targets.
+    divergence-free part: a rate of corrector * kappa' / kappa back to noise, and corrector * kappa' / (1 - kappa)
+    more to the target; it is left out where nothing has survived, since kappa is 0 there. The last step goes to the
+    targets.
     Source: Gat et al. 2024 (discrete flow matching, arXiv 2407.15595).
     """
     targets = inverse_cdf(posterior(turn), turn.uniform("draw")).to(turn.standing.device)
     if turn.last:
         return Move(targets)
-    c, words = turn.config.corrector, _words(turn)
-    back = c * -turn.slope / turn.alpha_t if turn.alpha_t > 0 else 0.0
+    c, words = turn.config.corrector if turn.alpha_t > 0.0 else 0.0, _words(turn)
+    back = c * -turn.slope / turn.alpha_t if c else 0.0
     rate = (words.double() * back / int(words.sum())).repeat(len(targets), 1)
     forward = torch.full_like(rate[:, :1], (1.0 + c) * turn.hazard)
     rate = rate.scatter_add(1, targets[:, None], forward).scatter(1, turn.standing[:, None], 0.0)
@@ -102,12 +104,16 @@ def flow(turn: Turn) -> Move:
 
 
 def posterior(turn: Turn) -> Tensor:
-    """p(x0 | x_t) [M, V] float64 as the draw's settings shape it, whichever of the two beliefs the denoiser gives."""
-    belief = turn.belief
-    if turn.predicts == "leave-one-out":
-        p = uniform.posterior_from(belief.shaped(), turn.standing, turn.alpha_t, _words(turn))
-        belief = Belief(belief.positions, p.log())
-    return belief.shaped(turn.config)
+    """p(x0 | x_t) [M, V] float64 as the draw's settings shape it."""
+    return posterior_belief(turn).shaped(turn.config)
+
+
+def posterior_belief(turn: Turn) -> Belief:
+    """p(x0 | x_t), whichever of the two beliefs the denoiser gives."""
+    if turn.predicts != "leave-one-out":
+        return turn.belief
+    p = uniform.posterior_from(turn.belief.shaped(), turn.standing, turn.alpha_t, _words(turn))
+    return Belief(turn.belief.positions, p.log())
 
 
 def _words(turn: Turn) -> Tensor:

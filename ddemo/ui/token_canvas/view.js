@@ -518,20 +518,30 @@ function mountTokenCanvas(element, host) {
     setHidden(ui['touch-select'], readOnly);
   }
 
-  let told = {run: null, step: null, pos: null};
-  function tell() { // for whoever draws the same run beside the canvas
-    const run = M.runShown(state), stop = M.stopShown(state);
-    const info = state.onDraft || !stop ? null : state.selection ? state.selection.focus : state.hover;
-    const next = {run: run && !state.onDraft ? run.id : null, step: stop ? stop.step : null, pos: info};
-    if (next.run === told.run && next.step === told.step && next.pos === told.pos) return;
+  let told = {};
+  function tell(again) { // for whoever draws the same run beside the canvas; a run that grows is another object
+    const run = state.onDraft ? null : M.runShown(state), stop = M.stopShown(state);
+    const pos = !run ? null : state.selection ? state.selection.focus : state.hover;
+    const at = run ? Math.min(state.at, run.stops.length - 1) : 0;
+    const next = {run: run && run.id, step: stop ? stop.step : null, pos, at, shown: run};
+    if (again !== true && Object.keys(next).every((key) => next[key] === told[key])) return;
     told = next;
     element.dispatchEvent(new CustomEvent('ddemo:shown', {bubbles: true, detail: {...next}}));
+  }
+
+  let pointed = {pos: null, node: null}; // the token that a chart beside the canvas points at
+  function drawPointed() {
+    const node = pointed.pos !== null && drawn[pointed.pos] ? drawn[pointed.pos].node : null;
+    if (pointed.node && pointed.node !== node) pointed.node.classList.remove('dd-pointed');
+    if (node) node.classList.add('dd-pointed');
+    pointed.node = node;
   }
 
   function render() {
     drawStatus();
     drawPage();
     drawSelection();
+    drawPointed();
     drawInspector();
     drawLegend();
     drawPlayer();
@@ -917,15 +927,22 @@ function mountTokenCanvas(element, host) {
   }));
 
   document.addEventListener('ddemo:goto', whileMounted((event) => {
-    const {run, step: wanted, pos} = event.detail || {};
+    const {run, step: wanted, at, pos} = event.detail || {};
     const shown = M.runShown(state);
     if (!shown || state.onDraft || (run && run !== shown.id)) return;
-    let next = state;
-    for (let i = shown.stops.length - 1; i >= 0; i -= 1) {
+    let next = Number.isInteger(at) ? M.goTo(state, at) : state;
+    for (let i = shown.stops.length - 1; i >= 0 && !Number.isInteger(at); i -= 1) {
       if (shown.stops[i].step === wanted) { next = M.goTo(next, i); break; }
     }
     if (Number.isInteger(pos) && pos >= 0 && pos < M.rowShown(next).length) next = M.select(next, pos, pos);
     update(next);
+  }));
+
+  document.addEventListener('ddemo:ask', whileMounted(() => tell(true)));
+  document.addEventListener('ddemo:point', whileMounted((event) => {
+    const {run, pos = null} = event.detail || {}, shown = M.runShown(state);
+    pointed.pos = shown && !state.onDraft && run === shown.id ? pos : null;
+    schedule();
   }));
 
   buildLegend();
