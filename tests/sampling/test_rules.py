@@ -69,7 +69,8 @@ def test_a_rule_that_no_token_can_keep_is_given_up_but_the_mask_stays_refused():
 @pytest.mark.parametrize("end_of_text, refused", [("allow", 0), ("late", 0), ("stop", 0), ("suppress", 1)])
 def test_the_end_of_the_text_is_refused_only_where_it_is_suppressed(tiny, end_of_text, refused):
     codec = tiny.codec
-    ruled = FillRules.of(codec).apply(torch.zeros(1, codec.vocab_size), torch.zeros(1, dtype=torch.uint8), end_of_text)
+    flat, free = torch.zeros(1, codec.vocab_size), torch.zeros(1, dtype=torch.uint8)
+    ruled = FillRules.of(codec).apply(flat, free, end_of_text)
     assert codec.ends.tolist() == [codec.tokenizer.eos_token_id]
     assert torch.isinf(ruled[0, codec.ends]).sum() == refused
     assert torch.isinf(ruled).sum() == codec.never_drawn.sum() + refused
