@@ -7,7 +7,7 @@ from ddemo.denoisers import load_checkpoint
 from ddemo.denoisers.exact_world import ExactWorldDenoiser
 from ddemo.processes.exact import ExactWorld
 from ddemo.sampling import SAMPLERS, Canvas, FillRules, Lane, SamplerConfig, denoise, fresh_clock, read_text
-from ddemo.sampling.plain import denoise_plainly
+from ddemo.sampling.plain import RacingBelief, denoise_plainly
 from ddemo.sampling.samplers import of_process
 
 LENGTH, STEPS = 12, 7
@@ -124,3 +124,33 @@ def test_the_shipped_checkpoint_writes_the_same():
         canvas = read_text("The old sailor", 16, checkpoint.codec, checkpoint.denoiser.max_length)
         ours, plain = both(checkpoint.denoiser, canvas, SamplerConfig(name, "argmax", steps=4), rules)
         assert torch.equal(ours.tokens, plain.tokens), name
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_a_race_has_the_law_of_the_belief(temperature):
+    """20,000 positions of one law over 5 tokens: chi-square (4 degrees of freedom) below 28, false alarm 1e-5."""
+    logits = torch.tensor([0.5, -1.0, 1.5, 0.0, -torch.inf, 0.2], dtype=torch.float64)
+    p = logits.softmax(-1).expand(20_000, -1)
+    every = torch.arange(len(p))
+    belief = RacingBelief(every, p, torch.Generator().manual_seed(3))
+    drawn = belief.draw(torch.rand(len(p)), SamplerConfig(temperature=temperature), every)
+    seen = torch.bincount(drawn, minlength=6).double()
+    expected = (logits / temperature).softmax(-1) * len(p)
+    assert seen[4] == 0
+    kept = expected > 0
+    assert ((seen - expected)[kept] ** 2 / expected[kept]).sum() < 28
+
+
+def test_a_race_takes_its_numbers_from_its_generator_and_argmax_takes_none(make_fake):
+    denoiser = make_fake(vocab_size=300, mask_id=299)
+
+    def tokens(draw, seed):
+        canvas, config = page(denoiser), SamplerConfig("confidence", draw, steps=STEPS)
+        lane = Lane(canvas, config, fresh_clock(canvas, config, denoiser.mask_id))
+        list(denoise_plainly(denoiser, lane, race=torch.Generator().manual_seed(seed)))
+        return lane.tokens.tolist()
+
+    assert tokens("sample", 1) == tokens("sample", 1) != tokens("sample", 2)
+    canvas = page(denoiser)
+    ours, _ = both(denoiser, canvas, SamplerConfig("confidence", "argmax", steps=STEPS))
+    assert tokens("argmax", 1) == tokens("argmax", 2) == ours.tokens.tolist()
