@@ -140,9 +140,9 @@ def every_sampler(checkpoint: Checkpoint, length: int, steps: int, rounds: int) 
     """A record for each sampler of the checkpoint's noise: ours and the plain loop in turn, medians after a warm-up.
 
     Keys: `steps` (taken), `nfe`, `ms_per_step`, `share_outside` (messages included), `plain_nfe`,
-    `plain_ms_per_step`, `times_faster` (plain over ours, a step; messages left out of both) and `same_tokens`, which a run of
-    the plain loop with our random numbers tells; the one that is timed draws by Gumbel noise, as published loops do.
-    `times_faster_same_numbers` is the ratio to the former.
+    `plain_ms_per_step`, `times_faster` (plain over ours, a step; messages left out of both) and `same_tokens`, which
+    a run of the plain loop with our random numbers tells; the one that is timed draws by Gumbel noise, as published
+    loops do. `times_faster_same_numbers` is the ratio to the former.
     """
     rows, race = [], torch.Generator().manual_seed(0)
     for sampler in of_process(checkpoint.denoiser.process):

@@ -51,7 +51,7 @@ class Task:
     together: int = 16
 
 
-BLANK_PAGES = Task(prompts=("",), new_tokens=6, seeds=tuple(range(1000)), together=100)
+BLANK_PAGES = Task(prompts=("",), new_tokens=6, seeds=tuple(range(400)), together=100)
 
 
 def task_for(checkpoint: Checkpoint) -> Task:

@@ -87,8 +87,9 @@ def proceed(
     canvas = trace.canvas_at(step, segment)
     branch = trace.cut_at(step, segment)
     if cells is None:
-        if not Lane(**_where(branch)).prepared(checkpoint.denoiser):
-            raise InputError("Nothing is left to do at this step: mask a word and continue.")
+        lane = Lane(**_where(branch))
+        if not lane.prepared(checkpoint.denoiser):
+            raise lane.failure or InputError("Nothing is left to do at this step: mask a word and continue.")
         return branch
     codec, denoiser = checkpoint.codec, checkpoint.denoiser
     time = _where(branch)["time"] if denoiser.process == "uniform" else 0.0  # how noised the tokens are that stand

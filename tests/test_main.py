@@ -219,6 +219,19 @@ def test_samplers_are_listed_with_all_that_is_known_of_them(capsys):
     assert [line for line in shown.splitlines() if line in groups] == groups
 
 
+def test_samplers_write_their_list_into_a_document(capsys, tmp_path):
+    document = tmp_path / "samplers.md"
+    document.write_text("before <!-- begin samplers --> stale <!-- end samplers --> after", encoding="utf-8")
+    assert main(["samplers", "--write", str(document)]) == 0
+    text = document.read_text(encoding="utf-8")
+    assert text.startswith("before ") and text.endswith(" after") and "stale" not in text
+    assert all(f"`{name}`" in text for name in SAMPLERS)
+    capsys.readouterr()
+    (tmp_path / "other.md").write_text("nothing", encoding="utf-8")
+    assert main(["samplers", "--write", str(tmp_path / "other.md")]) == 2
+    assert "no place for samplers" in capsys.readouterr().err
+
+
 def test_samplers_as_json(capsys):
     assert main(["samplers", "--json"]) == 0
     listed = {item.pop("name"): item for item in json.loads(capsys.readouterr().out)["samplers"]}

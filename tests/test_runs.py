@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ddemo import runs
 from ddemo.denoisers import Checkpoint, load_checkpoint
 from ddemo.errors import InputError
-from ddemo.sampling import SAMPLERS, Engine, FillRules, Frame, Lane, SamplerConfig
+from ddemo.sampling import SAMPLERS, Clock, Engine, FillRules, Frame, Lane, SamplerConfig
 from ddemo.sampling.canvas import MaskRun, parse_markers
 from ddemo.sampling.config import MAX_STEPS
 from ddemo.sampling.frame import ARRAYS
@@ -228,6 +228,23 @@ def test_words_that_are_masked_again_under_uniform_noise_become_noise(world):
     list(runs.carry_out(world, branch))
     end = branch.tokens_at(branch.last_step)
     assert int(end[5]) == int(original.tokens_at(8)[5]) and branch.state == "finished"
+
+
+def test_edits_under_uniform_noise_go_on_from_the_noise_that_is_left(world):
+    """The words that stand are still noised, so time may not jump to the share that was masked."""
+    original = finished(world, WORLD_TEXT, config=SamplerConfig("uniform-ancestral", steps=16))
+    queen = {"at_1": {"text": " queen"}}
+    forced = runs.proceed(world, original, 4, cells(original, 4, **queen))
+    assert forced.segments[-1].clock == Clock(4, 16, 0.75)
+    list(runs.carry_out(world, forced))
+    assert runs.summary(world, forced)["text"].startswith("The queen ")
+    masked = runs.proceed(world, original, 16, cells(original, 16, at_3={"mask": True}))
+    assert masked.segments[-1].clock == Clock(16, 20, 0.25)
+    with pytest.raises(InputError, match="Nothing is masked"):
+        runs.proceed(world, original, 16, cells(original, 16, **queen))
+    held = {f"at_{position}": {"text": " queen"} for position in range(2, 6)}
+    with pytest.raises(InputError, match="Every word is held"):
+        runs.proceed(world, original, 4, cells(original, 4, **held))
 
 
 @pytest.mark.parametrize("name", ["confidence", "uniform-joint"])

@@ -47,5 +47,5 @@ def test_what_is_shown_can_be_taken_away(visitor, button, kind):
     with visitor.page.expect_download() as download:
         chart(visitor, button).click()
     assert download.value.suggested_filename.endswith(kind)
-    text = open(download.value.path(), encoding="utf-8").read()
+    text = download.value.path().read_text(encoding="utf-8")
     assert len(text.splitlines()) > 10 if kind == "csv" else text.startswith("<svg")
