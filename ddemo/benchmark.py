@@ -3,7 +3,7 @@
 import statistics
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -309,13 +309,13 @@ def _watch_lanes(checkpoint: Checkpoint, pages: Sequence[tuple[int, SamplerConfi
     denoiser = checkpoint.denoiser
     inside, calls, began = denoiser.seconds, denoiser.calls, time.perf_counter()
     traces = [runs.begin(checkpoint, "", length, config) for length, config in pages]
-    views = {_lane(trace): Messages("benchmark", trace) for trace in traces}
+    views = {id(trace): Messages("benchmark", trace) for trace in traces}
     for messages in views.values():
         messages.open()
     sizes, saying, first_frame, steps = [], 0.0, None, 0
-    for turn in _carried_out(checkpoint, views):
+    for turn in runs.carry_out_together(checkpoint, traces):
         said = time.perf_counter()
-        sizes += [len(views[lane].frame(frame).encode()) for lane, frame in turn]
+        sizes += [len(views[id(trace)].frame(frame).encode()) for trace, frame in turn]
         now = time.perf_counter()
         saying += now - said
         first_frame = first_frame or now - began
@@ -332,19 +332,6 @@ def _watch_lanes(checkpoint: Checkpoint, pages: Sequence[tuple[int, SamplerConfi
         sizes=sizes,
         tokens=[trace.tokens_at(trace.last_step).tolist() for trace in traces],
     )
-
-
-def _carried_out(checkpoint: Checkpoint, views: dict[Lane, Messages]) -> Iterator[list[tuple[Lane, Frame]]]:
-    """As `runs.carry_out`, for several runs in one batch."""
-    for turn in denoise(checkpoint.denoiser, list(views), FillRules.of(checkpoint.codec)):
-        for lane, frame in turn:
-            trace = views[lane].trace
-            trace.frames.append(frame)
-            runs.learn_pieces(trace, checkpoint, {*frame.ids.ravel().tolist(), *frame.tokens.tolist()})
-        yield turn
-    for lane in views:
-        if lane.failure:
-            raise lane.failure
 
 
 @dataclass(frozen=True)

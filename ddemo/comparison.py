@@ -13,9 +13,8 @@ from ddemo import metrics, runs
 from ddemo.denoisers import Checkpoint
 from ddemo.measures import Writing, distinct_n, writing
 from ddemo.processes.exact import ExactWorld
-from ddemo.sampling import SAMPLERS, FillRules, Lane, SamplerConfig, denoise
+from ddemo.sampling import SAMPLERS, SamplerConfig
 from ddemo.sampling.samplers import of_process
-from ddemo.trace import Trace
 
 OPENINGS = (
     "The rain had not stopped since morning, and",
@@ -129,7 +128,8 @@ def _row(checkpoint: Checkpoint, task: Task, sampler: str, draw: str) -> dict[st
     ]
     began = time.perf_counter()
     for first in range(0, len(traces), task.together):
-        _carry_out(checkpoint, traces[first : first + task.together])
+        for _ in runs.carry_out_together(checkpoint, traces[first : first + task.together]):
+            pass
     seconds = time.perf_counter() - began
     texts = [writing(trace, checkpoint.codec) for trace in traces]
     row = {
@@ -144,18 +144,6 @@ def _row(checkpoint: Checkpoint, task: Task, sampler: str, draw: str) -> dict[st
     if world := world_of(checkpoint):
         row["total_variation"] = total_variation(world, torch.stack([text.ids for text in texts]))
     return row
-
-
-def _carry_out(checkpoint: Checkpoint, traces: Sequence[Trace]) -> None:
-    """All runs in one batch, to their ends."""
-    lanes = [Lane(trace.segments[0].canvas, trace.config, trace.segments[0].clock) for trace in traces]
-    of_lane = dict(zip(lanes, traces, strict=True))
-    for turn in denoise(checkpoint.denoiser, lanes, FillRules.of(checkpoint.codec)):
-        for lane, frame in turn:
-            of_lane[lane].frames.append(frame)
-    for lane in lanes:
-        if lane.failure:
-            raise lane.failure
 
 
 def _bits(checkpoint: Checkpoint, texts: Sequence[Writing]) -> tuple[float, float | None]:

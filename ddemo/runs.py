@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from importlib.metadata import version
 from typing import Any
@@ -115,22 +115,38 @@ def carry_out(
     Raises:
         Exception: whatever went wrong in the lane.
     """
-    lane = Lane(**_where(trace))
-    began, before = time.perf_counter(), trace.seconds
-    trace.state = "stopped"
-    turns = engine.run([lane]) if engine else denoise(checkpoint.denoiser, [lane], FillRules.of(checkpoint.codec))
-    with closing(turns):
+    with closing(carry_out_together(checkpoint, [trace], stopped, engine)) as turns:
         for turn in turns:
             for _, frame in turn:
+                yield frame
+
+
+def carry_out_together(
+    checkpoint: Checkpoint,
+    traces: Sequence[Trace],
+    stopped: Callable[[], bool] = lambda: False,
+    engine: Engine | None = None,
+) -> Iterator[list[tuple[Trace, Frame]]]:
+    """As `carry_out`, for several runs in one batch: the traces that took a step, each with its frame."""
+    of_lane = {Lane(**_where(trace)): (trace, trace.seconds) for trace in traces}
+    lanes, began = list(of_lane), time.perf_counter()
+    for trace in traces:
+        trace.state = "stopped"
+    turns = engine.run(lanes) if engine else denoise(checkpoint.denoiser, lanes, FillRules.of(checkpoint.codec))
+    with closing(turns):
+        for turn in turns:
+            for lane, frame in turn:
+                trace, before = of_lane[lane]
                 trace.frames.append(frame)
                 trace.seconds = before + time.perf_counter() - began
                 learn_pieces(trace, checkpoint, {*frame.ids.ravel().tolist(), *frame.tokens.tolist()})
-                yield frame
+            yield [(of_lane[lane][0], frame) for lane, frame in turn]
             if stopped():
                 return
-    if lane.failure:
-        raise lane.failure
-    trace.state = "finished"
+    for lane, (trace, _) in of_lane.items():
+        if lane.failure:
+            raise lane.failure
+        trace.state = "finished"
 
 
 def _where(trace: Trace) -> dict[str, Any]:

@@ -92,8 +92,8 @@ def test_one_text_has_no_error_bar(tiny):
 
 def test_progress_and_batches(tiny, monkeypatch):
     seen, batches = [], []
-    carry_out = comparison._carry_out
-    monkeypatch.setattr(comparison, "_carry_out", lambda *a: (batches.append(len(a[1])), carry_out(*a)))
+    carry_out = runs.carry_out_together
+    monkeypatch.setattr(runs, "carry_out_together", lambda *a: (batches.append(len(a[1])), carry_out(*a))[1])
     monkeypatch.setattr(comparison, "of_process", lambda process: of_process(process)[:2])
     measure_samplers(tiny, replace(SMALL, together=3), lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
