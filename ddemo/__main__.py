@@ -87,13 +87,13 @@ def samplers(options: argparse.Namespace) -> None:
 
 def _measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """A report for each checkpoint, printed as soon as it is there."""
-    from ddemo import comparison, documentation
+    from ddemo import documentation, sampler_table
     from ddemo.denoisers import load_checkpoint
 
-    for name in options.checkpoint or comparison.SHIPPED:
+    for name in options.checkpoint or sampler_table.SHIPPED:
         checkpoint = load_checkpoint(name, options.device, options.dtype)
         with _progress_bar("samplers") as show:
-            report = comparison.measure_samplers(checkpoint, progress=show)
+            report = sampler_table.measure_samplers(checkpoint, progress=show)
         _print(options, report, documentation.measured(report))
         yield report
 

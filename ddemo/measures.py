@@ -11,7 +11,7 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations, groupby
 from statistics import fmean, stdev
@@ -35,6 +35,7 @@ REPEATED = 4  # words in a row whose return is a repetition
 TIMES, ESTIMATES = 8, 4  # of the bound: denoiser rows an estimate, and estimates, from which its standard error is
 NO_JUDGE = "No judge is installed; the documentation says how to add one."
 STOPPED = "It was stopped before this was measured."
+PENDING = "It has not been measured yet."
 
 
 @dataclass(frozen=True)
@@ -269,53 +270,79 @@ class Comparison:
     Attributes:
         lanes: for each lane, name -> value: distinct_1, distinct_2, distinct_3, repetition, bits_per_character,
             perplexity, nfe, seconds.
-        group: the same of all lanes: distinct-n of their words taken together, else means over lanes with standard
-            errors (of perplexity the geometric mean); and edit_distance, agreement.
-        agreement: position by position.
+        groups: for each group the same of its lanes: distinct-n of their words taken together, else means over lanes
+            with standard errors (of perplexity the geometric mean); and edit_distance, agreement.
+        agreement: position by position, of all lanes.
+        done: how many lanes have been measured; the others' long measures say `PENDING`.
     """
 
     lanes: list[dict[str, Value]]
-    group: dict[str, Value]
+    groups: dict[str, dict[str, Value]]
     agreement: Agreement
+    done: int
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self)
 
 
-def compare(
+def compare(checkpoint: Checkpoint, traces: Sequence[Trace], *arguments, **keywords) -> Comparison:
+    """Everything that is measured; arguments as for `measuring`, whose last word this is."""
+    *_, last = measuring(checkpoint, traces, *arguments, **keywords)
+    return last
+
+
+def measuring(
     checkpoint: Checkpoint,
     traces: Sequence[Trace],
+    groups: Mapping[str, Sequence[int]] | None = None,
     judge: Judge | None = None,
     no_judge: str = NO_JUDGE,
     stopped: Callable[[], bool] = lambda: False,
-    progress: Callable[[int, int], None] | None = None,
-) -> Comparison:
-    """Everything that is measured, of lanes that are done or were stopped.
+) -> Iterator[Comparison]:
+    """Measure lanes that are done or were stopped, one after the other; all that is known so far after each.
 
-    What cannot be measured says why and leaves the rest standing.
+    What cannot be measured says why and leaves the rest standing. What takes no time is there at once.
 
     Args:
+        groups: name -> places of its lanes; without it all lanes are one group, "lanes".
         judge: an independent model, if there is one; no_judge: why there is none.
         stopped: asked before each long measure; what is missing then says so.
-        progress: (long measures done, in all), of which each lane has two.
     """
+    groups = {"lanes": range(len(traces))} if groups is None else groups
     written = [writing(trace, checkpoint.codec) for trace in traces]
-    lanes, done = [], 0
-    for trace, mine in zip(traces, written, strict=True):
-        again = repetition(mine.stretches)
-        lane = of_words([mine.stretches]) | {"repetition": _counted(again, REPEATED)}
-        for name, work in (
-            ("bits_per_character", lambda mine=mine: bits_per_character(checkpoint, mine)),
-            ("perplexity", lambda mine=mine: perplexity(judge, mine, no_judge)),
-        ):
-            lane[name] = Value(None, why=STOPPED) if stopped() else _tried(work)
-            done += 1
-            if progress:
-                progress(done, 2 * len(traces))
-        lanes.append(lane | {"nfe": Value(trace.nfe), "seconds": Value(trace.seconds)})
-    together = agreement(traces)
-    return Comparison(lanes, _of_group(lanes, written, together), together)
+    lanes = [_at_once(trace, mine) for trace, mine in zip(traces, written, strict=True)]
+    same = agreement(traces)
+    same_of = {name: agreement([traces[i] for i in places]) for name, places in groups.items()}
+
+    def so_far(done: int) -> Comparison:
+        found = {
+            name: _of_group([lanes[i] for i in places], [written[i] for i in places], same_of[name])
+            for name, places in groups.items()
+        }
+        return Comparison([*lanes], found, same, done)
+
+    yield so_far(0)
+    for done, mine in enumerate(written, start=1):
+        long = {
+            "bits_per_character": lambda mine=mine: bits_per_character(checkpoint, mine),
+            "perplexity": lambda mine=mine: perplexity(judge, mine, no_judge),
+        }
+        found = {name: Value(None, why=STOPPED) if stopped() else _tried(work) for name, work in long.items()}
+        lanes[done - 1] = lanes[done - 1] | found
+        yield so_far(done)
+
+
+def _at_once(trace: Trace, mine: Writing) -> dict[str, Value]:
+    """A lane's measures that take no time; the others are pending."""
+    return {
+        **of_words([mine.stretches]),
+        "repetition": _counted(repetition(mine.stretches), REPEATED),
+        "bits_per_character": Value(None, why=PENDING),
+        "perplexity": Value(None, why=PENDING),
+        "nfe": Value(trace.nfe),
+        "seconds": Value(trace.seconds),
+    }
 
 
 def _tried(work: Callable[[], Value]) -> Value:

@@ -127,7 +127,10 @@ def carry_out_together(
     stopped: Callable[[], bool] = lambda: False,
     engine: Engine | None = None,
 ) -> Iterator[list[tuple[Trace, Frame]]]:
-    """As `carry_out`, for several runs in one batch: the traces that took a step, each with its frame."""
+    """As `carry_out`, for several runs in one batch: the traces that took a step, each with its frame.
+
+    A run that fails leaves the others alone: it is "failed", and its problem is raised once all have ended.
+    """
     of_lane = {Lane(**_where(trace)): (trace, trace.seconds) for trace in traces}
     lanes, began = list(of_lane), time.perf_counter()
     for trace in traces:
@@ -144,9 +147,10 @@ def carry_out_together(
             if stopped():
                 return
     for lane, (trace, _) in of_lane.items():
+        trace.state = "failed" if lane.failure else "finished"
+    for lane in lanes:
         if lane.failure:
             raise lane.failure
-        trace.state = "finished"
 
 
 def _where(trace: Trace) -> dict[str, Any]:

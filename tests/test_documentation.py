@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from ddemo import documentation
-from ddemo.comparison import SHIPPED
 from ddemo.documentation import listing, measured, part_of, with_part, write
 from ddemo.errors import InputError
+from ddemo.sampler_table import SHIPPED
 from ddemo.sampling import SAMPLERS
 
 DOCS = Path(__file__).parents[1] / "docs" / "samplers.md"

@@ -11,7 +11,18 @@ import torch
 from ddemo import measures, runs
 from ddemo.denoisers import load_checkpoint
 from ddemo.errors import InputError
-from ddemo.measures import Place, Value, agreement, compare, distinct_n, edit_distance, repetition, words, writing
+from ddemo.measures import (
+    Place,
+    Value,
+    agreement,
+    compare,
+    distinct_n,
+    edit_distance,
+    measuring,
+    repetition,
+    words,
+    writing,
+)
 from ddemo.metrics import bound
 from ddemo.sampling import Canvas, Clock, Frame, SamplerConfig
 from ddemo.sampling.canvas import read_text
@@ -200,9 +211,9 @@ def test_texts_that_the_exact_world_finds_likely_have_a_low_bound():
     bits = -math.log2(0.2 * 0.98) / len("The queen loves her son.")  # what the world itself needs for it
     assert of_good.number == pytest.approx(bits, abs=4 * of_good.error)
     assert found.agreement.positions == [1, 1, 1, 0, 1, 1]  # "her" against "his"
-    assert found.group["edit_distance"].number == pytest.approx(1 / 6)
-    assert found.group["distinct_1"].number == pytest.approx(6 / 10)  # the queen loves her/his son, twice
-    assert found.group["distinct_2"].number == pytest.approx(6 / 8)
+    assert found.groups["lanes"]["edit_distance"].number == pytest.approx(1 / 6)
+    assert found.groups["lanes"]["distinct_1"].number == pytest.approx(6 / 10)  # the queen loves her/his son, twice
+    assert found.groups["lanes"]["distinct_2"].number == pytest.approx(6 / 8)
 
 
 class FakeJudge:
@@ -219,8 +230,8 @@ class FakeJudge:
 
 
 def test_a_comparison_has_all_measures_of_lanes_and_group(tiny, lanes):
-    judge, told = FakeJudge(), []
-    found = compare(tiny, lanes, judge, progress=lambda done, total: told.append((done, total)))
+    judge = FakeJudge()
+    first, *_, found = measuring(tiny, lanes, judge=judge)
     assert judge.read == [runs.summary(tiny, trace)["text"] for trace in lanes]
     names = {
         "distinct_1",
@@ -235,19 +246,21 @@ def test_a_comparison_has_all_measures_of_lanes_and_group(tiny, lanes):
     for one, trace in zip(found.lanes, lanes, strict=True):
         assert set(one) == names
         assert one["nfe"] == Value(trace.nfe) and one["seconds"] == Value(trace.seconds)
-    assert set(found.group) == names | {"edit_distance", "agreement"}
-    assert found.group["perplexity"].number == pytest.approx(100)  # the geometric mean of 10, 100, 1000
-    assert found.group["perplexity"].error == pytest.approx(100 * math.log(10) / math.sqrt(3))
+    assert set(found.groups["lanes"]) == names | {"edit_distance", "agreement"}
+    assert found.groups["lanes"]["perplexity"].number == pytest.approx(100)  # the geometric mean of 10, 100, 1000
+    assert found.groups["lanes"]["perplexity"].error == pytest.approx(100 * math.log(10) / math.sqrt(3))
     bits = [one["bits_per_character"].number for one in found.lanes]
-    assert found.group["bits_per_character"].number == pytest.approx(sum(bits) / 3)
-    assert found.group["bits_per_character"].error == pytest.approx(np.std(bits, ddof=1) / math.sqrt(3))
-    assert found.group["agreement"].number == found.agreement.mean
-    assert told == [(done, 6) for done in range(1, 7)]
+    assert found.groups["lanes"]["bits_per_character"].number == pytest.approx(sum(bits) / 3)
+    assert found.groups["lanes"]["bits_per_character"].error == pytest.approx(np.std(bits, ddof=1) / math.sqrt(3))
+    assert found.groups["lanes"]["agreement"].number == found.agreement.mean
+    assert (first.done, found.done) == (0, 3)
+    assert {one["perplexity"].why for one in first.lanes} == {measures.PENDING}
+    assert first.lanes[0]["distinct_1"] == found.lanes[0]["distinct_1"]
     json.dumps(found.as_dict(), allow_nan=False)
 
 
 def test_one_lane_has_dashes_where_it_takes_two(tiny, lanes):
-    group = compare(tiny, lanes[:1]).group
+    group = compare(tiny, lanes[:1]).groups["lanes"]
     assert group["edit_distance"] == Value(None, why="Fewer than two lanes wrote anything.")
     assert group["agreement"] == Value(None, why="There is only one lane.")
     assert group["nfe"] == Value(lanes[0].nfe, None)
@@ -255,12 +268,12 @@ def test_one_lane_has_dashes_where_it_takes_two(tiny, lanes):
 
 
 def test_an_unfinished_lane_has_dashes_and_leaves_the_others_theirs(tiny, lanes):
-    found = compare(tiny, [lanes[0].cut_at(0), lanes[1]], FakeJudge())
+    found = compare(tiny, [lanes[0].cut_at(0), lanes[1]], judge=FakeJudge())
     nothing, whole = found.lanes
     for name in ("distinct_1", "repetition", "bits_per_character", "perplexity"):
         assert nothing[name].number is None and nothing[name].why.endswith(".")
     assert whole["bits_per_character"].number > 0 and whole["perplexity"].number == 10
-    assert found.group["perplexity"] == Value(
+    assert found.groups["lanes"]["perplexity"] == Value(
         pytest.approx(10), None, "Over 1 of 2 lanes, since the others have none."
     )
     json.dumps(found.as_dict(), allow_nan=False)
@@ -274,25 +287,34 @@ def test_a_failing_judge_or_denoiser_leaves_everything_else(tiny, lanes):
         def __call__(self, *arguments):
             raise InputError("secret")
 
-    found = compare(replace(tiny, denoiser=Failing()), lanes[:2], FakeJudge(fails=True))
+    found = compare(replace(tiny, denoiser=Failing()), lanes[:2], judge=FakeJudge(fails=True))
     for one in found.lanes:
         assert one["perplexity"] == Value(None, why="It could not be measured (RuntimeError).")
         assert one["bits_per_character"] == Value(None, why="It could not be measured (InputError).")
         assert one["distinct_1"].number > 0
-    assert found.group["agreement"].number is not None
+    assert found.groups["lanes"]["agreement"].number is not None
     gone = compare(tiny, lanes[:1], no_judge="No judge today.").lanes[0]["perplexity"]
     assert gone == Value(None, why="No judge today.")
 
 
 def test_a_stop_keeps_what_was_measured(tiny, lanes):
-    done = []
-    found = compare(tiny, lanes, FakeJudge(), stopped=lambda: len(done) >= 3, progress=lambda *at: done.append(at))
+    asked = iter([False, False, False])
+    found = compare(tiny, lanes, judge=FakeJudge(), stopped=lambda: next(asked, True))
     measured = [one[name].number is not None for one in found.lanes for name in ("bits_per_character", "perplexity")]
     assert measured == [True, True, True, False, False, False]
     assert found.lanes[2]["perplexity"].why == measures.STOPPED
     assert all(one["nfe"].number for one in found.lanes)
 
 
+def test_groups_are_measured_apart(tiny, lanes):
+    found = compare(tiny, lanes, {"first": [0], "others": [1, 2]})
+    assert list(found.groups) == ["first", "others"]
+    assert found.groups["first"]["nfe"] == Value(lanes[0].nfe, None)
+    assert found.groups["first"]["edit_distance"].number is None
+    assert found.groups["others"] == compare(tiny, lanes[1:]).groups["lanes"]
+    assert found.agreement == agreement(lanes)
+
+
 def test_no_lanes_at_all_is_all_dashes(tiny):
     found = compare(tiny, [])
-    assert found.lanes == [] and all(value.number is None and value.why for value in found.group.values())
+    assert found.lanes == [] and all(value.number is None and value.why for value in found.groups["lanes"].values())

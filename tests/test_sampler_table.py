@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ddemo import comparison, metrics, runs
-from ddemo.comparison import Task, expected_total_variation, measure_samplers, total_variation
+from ddemo import metrics, runs, sampler_table
 from ddemo.denoisers import load_checkpoint
 from ddemo.errors import InputError
 from ddemo.measures import writing
 from ddemo.processes.exact import ExactWorld
+from ddemo.sampler_table import Task, expected_total_variation, measure_samplers, total_variation
 from ddemo.sampling import SamplerConfig
 from ddemo.sampling.samplers import of_process
 
@@ -78,15 +78,15 @@ def test_distinct_2_counts_pairs_within_what_was_written_and_over_all_texts(tiny
     def read(trace, codec):
         return replace(writing(trace, codec), stretches=next(texts), ids=ids, text="abc")
 
-    monkeypatch.setattr(comparison, "writing", read)
-    assert comparison._row(tiny, SMALL, "random", "sample")["distinct_2"] == 2 / 4
+    monkeypatch.setattr(sampler_table, "writing", read)
+    assert sampler_table._row(tiny, SMALL, "random", "sample")["distinct_2"] == 2 / 4
     texts = iter([[[]]] * 4)
-    assert comparison._row(tiny, SMALL, "random", "sample")["distinct_2"] is None
+    assert sampler_table._row(tiny, SMALL, "random", "sample")["distinct_2"] is None
 
 
 def test_one_text_has_no_error_bar(tiny):
     one = replace(SMALL, prompts=("The old",), seeds=(0,))
-    row = comparison._row(tiny, one, "random", "sample")
+    row = sampler_table._row(tiny, one, "random", "sample")
     assert row["bits_per_char"] > 0 and row["bits_per_char_stderr"] is None
 
 
@@ -94,7 +94,7 @@ def test_progress_and_batches(tiny, monkeypatch):
     seen, batches = [], []
     carry_out = runs.carry_out_together
     monkeypatch.setattr(runs, "carry_out_together", lambda *a: (batches.append(len(a[1])), carry_out(*a))[1])
-    monkeypatch.setattr(comparison, "of_process", lambda process: of_process(process)[:2])
+    monkeypatch.setattr(sampler_table, "of_process", lambda process: of_process(process)[:2])
     measure_samplers(tiny, replace(SMALL, together=3), lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
     assert batches == [1, 3, 1, 3, 1, 3, 1], "a warm-up, then four texts three at a time"
@@ -121,8 +121,8 @@ def test_a_lane_that_fails_is_not_passed_over(tiny, monkeypatch):
 
 def test_tasks_fit_the_checkpoints(tiny):
     world = load_checkpoint("exact-world-uniform")
-    assert comparison.task_for(tiny).prompts == comparison.OPENINGS and len(set(comparison.OPENINGS)) == 8
-    task = comparison.task_for(world)
+    assert sampler_table.task_for(tiny).prompts == sampler_table.OPENINGS and len(set(sampler_table.OPENINGS)) == 8
+    task = sampler_table.task_for(world)
     assert task.prompts == ("",) and task.new_tokens == world.denoiser.max_length
 
 
