@@ -40,6 +40,49 @@ def infill(options: argparse.Namespace) -> None:
     _run(options, options.text, 0)
 
 
+def compare(options: argparse.Namespace) -> None:
+    """Lanes side by side over one text: argmax beside samples, temperatures, samplers, steps."""
+    from ddemo.compare import QUESTIONS, report, set_up
+    from ddemo.judge import load_judge
+    from ddemo.measures import measured
+
+    checkpoint, question = _load(options), QUESTIONS[options.question]
+    settings = {name: value for name in SETTINGS if (value := getattr(options, name)) is not None}
+    plans = question.plans(settings, checkpoint.denoiser.process, options.count)
+    judge = load_judge(options.judge or None) if options.judge is not None else None
+    contest = set_up(checkpoint, [options.text], options.length, plans)
+    with _progress_bar("steps") as show:
+        most = max(trace.segments[-1].clock.last for trace in contest.runs)
+        for step, _ in enumerate(contest.carry_out(checkpoint), start=1):
+            show(step, most)
+    comparison = measured(checkpoint, contest.runs, contest.groups(), judge)
+    told = report.report(checkpoint, question, contest, comparison)
+    _print(options, told, report.as_text(told))
+
+
+def ladder(options: argparse.Namespace) -> None:
+    """Quality against the number of steps, for argmax and for sampling."""
+    from ddemo.compare.ladder import climb
+    from ddemo.compare.report import ladder_as_text
+    from ddemo.judge import load_judge
+
+    checkpoint = _load(options)
+    settings = {name: value for name in SETTINGS if (value := getattr(options, name, None)) is not None}
+    judge = load_judge(options.judge or None) if options.judge is not None else None
+    with _progress_bar("turns and texts") as show:
+        for climbed in climb(
+            checkpoint, options.texts, settings, options.length, options.rungs, options.seeds, judge
+        ):
+            show(climbed.done, climbed.all)
+    told = {
+        "checkpoint": checkpoint.as_dict(),
+        "texts": options.texts,
+        "length": options.length,
+        "seeds": options.seeds,
+    }
+    _print(options, told | climbed.as_dict(), ladder_as_text(climbed))
+
+
 def evaluate(options: argparse.Namespace) -> None:
     """The likelihood bound on held-out text."""
     from ddemo import metrics
@@ -177,6 +220,7 @@ def _option(name: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from ddemo.compare import QUESTIONS
     from ddemo.denoisers.loading import DEFAULT_CHECKPOINT, DEVICES, DTYPES
 
     parser = argparse.ArgumentParser(prog="python -m ddemo", description=__doc__.partition(": ")[2])
@@ -198,8 +242,22 @@ def _parser() -> argparse.ArgumentParser:
     writing.add_argument("--length", type=int, default=48, help="tokens to write after it")
     filling = add(infill)
     filling.add_argument("text", help="text with [MASK], [MASK:5] or ___ where words are missing")
-    for command in (writing, filling):
+    comparing = add(compare)
+    comparing.add_argument("text", nargs="?", default="", help="as for generate and infill")
+    comparing.add_argument("--question", default="argmax", choices=QUESTIONS, help="what the lanes are to show")
+    comparing.add_argument("--length", type=int, default=48, help="tokens to write after a text without masks")
+    comparing.add_argument("--count", type=int, default=4, help="samples, where the question has such")
+    climbing = add(ladder)
+    climbing.add_argument("texts", nargs="*", default=[""], help="one or more texts, as for generate and infill")
+    climbing.add_argument("--length", type=int, default=64, help="tokens to write after a text without masks")
+    climbing.add_argument("--rungs", type=int, nargs="+", default=[4, 8, 16, 32, 64, 128], help="numbers of steps")
+    climbing.add_argument("--seeds", type=int, default=4, help="samples of each text")
+    for command in (comparing, climbing):
+        command.add_argument("--judge", nargs="?", const="", help="perplexity too, under the judge that is installed")
+    for command in (writing, filling, comparing, climbing):
         for setting in SETTINGS.values():
+            if command is climbing and setting.name in ("draw", "steps"):
+                continue
             command.add_argument(f"--{_option(setting.name)}", type=setting.kind, help=setting.help)
         command.add_argument("--json", action="store_true")
     listing = add(samplers, loads=False)

@@ -286,7 +286,7 @@ class Comparison:
         return asdict(self)
 
 
-def compare(checkpoint: Checkpoint, traces: Sequence[Trace], *arguments, **keywords) -> Comparison:
+def measured(checkpoint: Checkpoint, traces: Sequence[Trace], *arguments, **keywords) -> Comparison:
     """Everything that is measured; arguments as for `measuring`, whose last word this is."""
     *_, last = measuring(checkpoint, traces, *arguments, **keywords)
     return last

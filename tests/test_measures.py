@@ -15,9 +15,9 @@ from ddemo.measures import (
     Place,
     Value,
     agreement,
-    compare,
     distinct_n,
     edit_distance,
+    measured,
     measuring,
     repetition,
     words,
@@ -205,7 +205,7 @@ def test_texts_that_the_exact_world_finds_likely_have_a_low_bound():
     checkpoint = load_checkpoint("exact-world", device="cpu")
     good = finished(checkpoint, "", 6, steps=6, sampler="left-to-right", draw="argmax")
     bad = finished(checkpoint, "", 6, steps=1, draw="argmax")
-    found = compare(checkpoint, [good, bad])
+    found = measured(checkpoint, [good, bad])
     of_good, of_bad = (one["bits_per_character"] for one in found.lanes)
     assert of_good.number + 4 * of_good.error < of_bad.number - 4 * of_bad.error
     bits = -math.log2(0.2 * 0.98) / len("The queen loves her son.")  # what the world itself needs for it
@@ -260,7 +260,7 @@ def test_a_comparison_has_all_measures_of_lanes_and_group(tiny, lanes):
 
 
 def test_one_lane_has_dashes_where_it_takes_two(tiny, lanes):
-    group = compare(tiny, lanes[:1]).groups["lanes"]
+    group = measured(tiny, lanes[:1]).groups["lanes"]
     assert group["edit_distance"] == Value(None, why="Fewer than two lanes wrote anything.")
     assert group["agreement"] == Value(None, why="There is only one lane.")
     assert group["nfe"] == Value(lanes[0].nfe, None)
@@ -268,7 +268,7 @@ def test_one_lane_has_dashes_where_it_takes_two(tiny, lanes):
 
 
 def test_an_unfinished_lane_has_dashes_and_leaves_the_others_theirs(tiny, lanes):
-    found = compare(tiny, [lanes[0].cut_at(0), lanes[1]], judge=FakeJudge())
+    found = measured(tiny, [lanes[0].cut_at(0), lanes[1]], judge=FakeJudge())
     nothing, whole = found.lanes
     for name in ("distinct_1", "repetition", "bits_per_character", "perplexity"):
         assert nothing[name].number is None and nothing[name].why.endswith(".")
@@ -287,34 +287,34 @@ def test_a_failing_judge_or_denoiser_leaves_everything_else(tiny, lanes):
         def __call__(self, *arguments):
             raise InputError("secret")
 
-    found = compare(replace(tiny, denoiser=Failing()), lanes[:2], judge=FakeJudge(fails=True))
+    found = measured(replace(tiny, denoiser=Failing()), lanes[:2], judge=FakeJudge(fails=True))
     for one in found.lanes:
         assert one["perplexity"] == Value(None, why="It could not be measured (RuntimeError).")
         assert one["bits_per_character"] == Value(None, why="It could not be measured (InputError).")
         assert one["distinct_1"].number > 0
     assert found.groups["lanes"]["agreement"].number is not None
-    gone = compare(tiny, lanes[:1], no_judge="No judge today.").lanes[0]["perplexity"]
+    gone = measured(tiny, lanes[:1], no_judge="No judge today.").lanes[0]["perplexity"]
     assert gone == Value(None, why="No judge today.")
 
 
 def test_a_stop_keeps_what_was_measured(tiny, lanes):
     asked = iter([False, False, False])
-    found = compare(tiny, lanes, judge=FakeJudge(), stopped=lambda: next(asked, True))
-    measured = [one[name].number is not None for one in found.lanes for name in ("bits_per_character", "perplexity")]
-    assert measured == [True, True, True, False, False, False]
+    found = measured(tiny, lanes, judge=FakeJudge(), stopped=lambda: next(asked, True))
+    known = [one[name].number is not None for one in found.lanes for name in ("bits_per_character", "perplexity")]
+    assert known == [True, True, True, False, False, False]
     assert found.lanes[2]["perplexity"].why == measures.STOPPED
     assert all(one["nfe"].number for one in found.lanes)
 
 
 def test_groups_are_measured_apart(tiny, lanes):
-    found = compare(tiny, lanes, {"first": [0], "others": [1, 2]})
+    found = measured(tiny, lanes, {"first": [0], "others": [1, 2]})
     assert list(found.groups) == ["first", "others"]
     assert found.groups["first"]["nfe"] == Value(lanes[0].nfe, None)
     assert found.groups["first"]["edit_distance"].number is None
-    assert found.groups["others"] == compare(tiny, lanes[1:]).groups["lanes"]
+    assert found.groups["others"] == measured(tiny, lanes[1:]).groups["lanes"]
     assert found.agreement == agreement(lanes)
 
 
 def test_no_lanes_at_all_is_all_dashes(tiny):
-    found = compare(tiny, [])
+    found = measured(tiny, [])
     assert found.lanes == [] and all(value.number is None and value.why for value in found.groups["lanes"].values())

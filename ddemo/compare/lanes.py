@@ -1,0 +1,178 @@
+"""Lanes over one canvas: what they would cost, and their runs as one batch in which none takes the others with it."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from ddemo import runs
+from ddemo.compare.questions import LanePlan
+from ddemo.denoisers import Checkpoint
+from ddemo.errors import InputError
+from ddemo.sampling import Engine, Frame
+from ddemo.trace import Trace
+
+log = logging.getLogger(__name__)
+
+# Bytes of a turn over those of its logits in float32, one row for each token of the canvas: 5.6 to 6.9 were measured
+# as the growth of the process with 8 and 16 lanes of 64 and 256 tokens, for four samplers.
+COPIES = 7
+CANDIDATE_BYTES = 8  # of a frame: id and probability
+SHARE = 0.5  # of the free memory, which others use too
+GONE_WRONG = "Something went wrong in this lane; its steps until then are kept."
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What lanes need at most.
+
+    Attributes:
+        lanes, tokens: how many lanes, of how many tokens each.
+        turns: of the batch: the steps of the lane that has the most.
+        passed: tokens that go through the denoiser, all in all.
+        memory: bytes of a turn and of the frames that are kept.
+    """
+
+    lanes: int
+    tokens: int
+    turns: int
+    passed: int
+    memory: int
+
+
+class CostLimit(InputError):
+    """More than the machine can hold; `fits` is how many of the lanes it can, 0 for none."""
+
+    def __init__(self, sentence: str, fits: int):
+        super().__init__(sentence)
+        self.fits = fits
+
+
+@dataclass
+class Contest:
+    """Lanes that answer one question.
+
+    Attributes:
+        plans: what each lane is.
+        traces: the run of each; None where it could not begin.
+        problems: why a lane could not begin, or failed on its way; "" where all is well.
+    """
+
+    plans: list[LanePlan]
+    traces: list[Trace | None]
+    problems: list[str]
+
+    @property
+    def begun(self) -> list[int]:
+        """The lanes that have a run."""
+        return [index for index, trace in enumerate(self.traces) if trace is not None]
+
+    @property
+    def runs(self) -> list[Trace]:
+        """Their traces, in order."""
+        return [self.traces[index] for index in self.begun]
+
+    def groups(self) -> dict[str, list[int]]:
+        """Group -> the places in `runs` of its lanes."""
+        found: dict[str, list[int]] = {}
+        for place, index in enumerate(self.begun):
+            if group := self.plans[index].group:
+                found.setdefault(group, []).append(place)
+        return found
+
+    def carry_out(
+        self, checkpoint: Checkpoint, stopped: Callable[[], bool] = lambda: False, engine: Engine | None = None
+    ) -> Iterator[list[tuple[int, Frame]]]:
+        """Run all lanes in one batch: for each turn, the lanes that took a step, each with its frame.
+
+        A lane that fails is "failed" and says why in `problems`; the others go on. Arguments as for `runs.carry_out`.
+        """
+        place = {id(trace): index for index, trace in enumerate(self.traces)}
+        try:
+            with closing(runs.carry_out_together(checkpoint, self.runs, stopped, engine)) as turns:
+                for turn in turns:
+                    yield [(place[id(trace)], frame) for trace, frame in turn]
+        except Exception as problem:
+            if not any(trace.state == "failed" for trace in self.runs):
+                raise
+            log.warning("a lane failed", exc_info=not isinstance(problem, InputError))
+            for index in self.begun:
+                if self.traces[index].state == "failed":
+                    self.problems[index] = str(problem) if isinstance(problem, InputError) else GONE_WRONG
+
+
+def set_up(
+    checkpoint: Checkpoint, texts: Sequence[str], length: int, plans: Sequence[LanePlan], free: int | None = None
+) -> Contest:
+    """The lanes at their beginning: all of them over the canvas of each text.
+
+    Args:
+        texts: one, for lanes that are to be seen side by side.
+        length: new tokens after a text without masks.
+        free: bytes that may be used; by default what is free on the checkpoint's device.
+
+    Raises:
+        InputError: no lane can begin.
+        CostLimit: they need more than is free.
+    """
+    contest = Contest([], [], [])
+    for text in texts:
+        for plan in plans:
+            trace, problem = _begun(checkpoint, text, length, plan)
+            contest.plans.append(plan)
+            contest.traces.append(trace)
+            contest.problems.append(problem)
+    if not contest.begun:
+        raise InputError(next((problem for problem in contest.problems if problem), "There is no lane to run."))
+    free = free_memory(checkpoint.denoiser.device) if free is None else free
+    _check(checkpoint, contest.runs, int(SHARE * free))
+    return contest
+
+
+def _begun(checkpoint: Checkpoint, text: str, length: int, plan: LanePlan) -> tuple[Trace | None, str]:
+    """A lane's run, or why there is none."""
+    if plan.config is None:
+        return None, plan.problem
+    try:
+        return runs.begin(checkpoint, text, length, plan.config), ""
+    except InputError as problem:
+        return None, str(problem)
+
+
+def cost_of(checkpoint: Checkpoint, traces: Sequence[Trace]) -> Cost:
+    """What these runs need from where they stand, at most."""
+    tokens = max(len(trace.segments[-1].canvas) for trace in traces)
+    steps = [trace.segments[-1].clock.last - trace.last_step for trace in traces]
+    rows = [2 if trace.config.guidance else 1 for trace in traces]
+    frames = sum(
+        count * len(trace.segments[-1].canvas) * CANDIDATE_BYTES * (trace.config.candidates + 1)
+        for count, trace in zip(steps, traces, strict=True)
+    )
+    turn = COPIES * 4 * checkpoint.denoiser.vocab_size * tokens * sum(rows)
+    passed = tokens * sum(count * each for count, each in zip(steps, rows, strict=True))
+    return Cost(len(traces), tokens, max(steps), passed, turn + frames)
+
+
+def _check(checkpoint: Checkpoint, traces: Sequence[Trace], limit: int) -> None:
+    cost = cost_of(checkpoint, traces)
+    if cost.memory <= limit:
+        return
+    fits = next((n for n in range(len(traces) - 1, 0, -1) if cost_of(checkpoint, traces[:n]).memory <= limit), 0)
+    told = f"{cost.lanes} lanes of {cost.tokens:,} tokens need up to {in_bytes(cost.memory)}"
+    way_out = f"the first {fits} would fit" if fits > 1 else "the first would fit" if fits else "take a shorter text"
+    raise CostLimit(f"{told}, and {in_bytes(limit)} may be used: {way_out}.", fits)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free where lanes are run."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def in_bytes(count: int) -> str:
+    """A number of bytes, for people."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6)):,} MB"

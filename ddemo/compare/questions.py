@@ -1,0 +1,221 @@
+"""The questions that lanes side by side can answer, and the settings of the lanes that answer each."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ddemo.errors import InputError
+from ddemo.sampling import SAMPLERS, SamplerConfig, check_process
+from ddemo.sampling.config import MAX_SEED
+from ddemo.sampling.samplers import of_process
+from ddemo.sampling.samplers.definition import BY_CLOCK
+from ddemo.settings import default_sampler, settings_of
+
+MOST_LANES = 16
+TEMPERATURES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+STEPS = (4, 8, 16, 32, 64, 128)
+SIDE_BY_SIDE = {  # of each noise: samplers that differ in what drives their steps
+    "absorbing": ("confidence", "ancestral", "first-hitting", "entropy-bounded", "threshold", "p2", "remdm-cap"),
+    "uniform": ("uniform-ancestral", "uniform-joint", "sedd-analytic", "tau-leaping", "flow"),
+}
+
+
+@dataclass(frozen=True)
+class LanePlan:
+    """What a lane is going to be.
+
+    Attributes:
+        label: what tells it from the others.
+        about: one short line: sampler, draw, steps, seed.
+        group: the heading under which its measures are taken together; "" for a lane of its own.
+        config: its settings; None where they make no sense, and then
+        problem: says why, in one sentence.
+    """
+
+    label: str
+    about: str = ""
+    group: str = ""
+    config: SamplerConfig | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Something that lanes side by side show.
+
+    Attributes:
+        name: what the command line calls it.
+        title: what people read.
+        sentence: what the lanes are.
+        lanes: (settings, noise process, how many are wanted) -> (label, group, settings) of each lane.
+        counted: what the number of lanes counts, such as "samples"; "" where the question fixes it.
+    """
+
+    name: str
+    title: str
+    sentence: str
+    lanes: Callable[[dict[str, Any], str, int], Iterator[tuple[str, str, dict[str, Any]]]]
+    counted: str = ""
+
+    def plans(self, settings: Mapping[str, Any], process: str, count: int) -> list[LanePlan]:
+        """The lanes, at most `MOST_LANES`.
+
+        Args:
+            settings: of the run that the question is about, by the names of `SamplerConfig`; untrusted.
+            process: the checkpoint's noise.
+            count: of `counted`.
+
+        Raises:
+            InputError: settings that no lane can have, or a count out of range.
+        """
+        if type(count) is not int or not 1 <= count <= MOST_LANES:
+            raise InputError(f"The number of lanes must be a whole number from 1 to {MOST_LANES}.")
+        base = dict(settings)
+        if base.get("sampler") is None:
+            base["sampler"] = default_sampler(process).name
+        check_process(SamplerConfig.from_values(base), process, "the checkpoint")
+        lanes = list(self.lanes(base, process, count))[:MOST_LANES]
+        return [_plan(label, group, given, process) for label, group, given in lanes]
+
+
+def _plan(label: str, group: str, settings: dict[str, Any], process: str) -> LanePlan:
+    """A lane whose settings make no sense says so, and leaves the others alone."""
+    try:
+        config = SamplerConfig.from_values(settings)
+        check_process(config, process, "the checkpoint")
+    except InputError as problem:
+        return LanePlan(label, group=group, problem=str(problem))
+    return LanePlan(label, about(config, process), group, config)
+
+
+def about(config: SamplerConfig, process: str) -> str:
+    """A lane in one line, and what its seed decides where nothing is drawn."""
+    sampler = SAMPLERS[config.sampler]
+    told = [sampler.title]
+    if not sampler.greedy:
+        told.append("argmax draw" if config.greedy else f"temperature {config.temperature:g}")
+    if sampler.paced == BY_CLOCK:
+        told.append(f"{config.steps} steps")
+    told.append("the seed does not matter" if _seedless(config, process) else f"seed {config.seed}")
+    return " · ".join(told)
+
+
+def _seedless(config: SamplerConfig, process: str) -> bool:
+    return config.deterministic and process == "absorbing"
+
+
+def questions_for(process: str) -> dict[str, Question]:
+    """The questions that make sense under a noise process, by name."""
+    return {name: question for name, question in QUESTIONS.items() if name != "argmaxes" or process == "absorbing"}
+
+
+# ---------------------------------------------------------------- the lanes of each question
+
+
+def _argmax(base, process, count):
+    """Argmax first, then samples; the seed of the run is the first sample's."""
+    yield _name_of_argmax(base, process), "argmax", base | {"draw": "argmax"}
+    yield from _samples(_drawing(base, process), process, count)
+
+
+def _name_of_argmax(base: dict[str, Any], process: str) -> str:
+    """An argmax draw alone does not make a run deterministic: the name says where chance still has a part."""
+    config = SamplerConfig.from_values(base | {"draw": "argmax"})
+    if _seedless(config, process):
+        return "argmax"
+    return "argmax draw, random order" if process == "absorbing" else "argmax draw"
+
+
+def _samples(base, process, count):
+    first = SamplerConfig.from_values(base).seed
+    for number in range(count):
+        seed = (first + number) % (MAX_SEED + 1)
+        yield f"sample, seed {seed}", "samples", base | {"seed": seed}
+
+
+def _argmaxes(base, process, count):
+    """What "deterministic" may mean, each under its own name, and a sample beside them."""
+    ordered = base if SAMPLERS[base["sampler"]].ordered else under(base, "confidence", process)
+    yield "argmax, surest first", "", ordered | {"draw": "argmax"}
+    yield "argmax draw, random order", "", under(base, "ancestral", process) | {"draw": "argmax"}
+    yield "literal argmax of the posterior", "", under(base, "posterior-argmax", process)
+    yield "plug-in posterior", "", under(base, "plug-in", process)
+    yield from _samples(_drawing(base, process), process, 1)
+
+
+def _temperatures(base, process, count):
+    """One seed for all, so that they draw from the same random numbers."""
+    base = _drawing(base, process)
+    for temperature in TEMPERATURES:
+        label = "argmax" if temperature == 0 else f"temperature {temperature:g}"
+        yield label, "", base | {"temperature": temperature, "draw": "sample"}
+
+
+def _samplers(base, process, count):
+    names = dict.fromkeys((base["sampler"], *SIDE_BY_SIDE[process]))
+    for name in names:
+        yield SAMPLERS[name].title, "", under(base, name, process)
+
+
+def _steps(base, process, count):
+    if SAMPLERS[base["sampler"]].paced != BY_CLOCK:
+        raise InputError(
+            f"{SAMPLERS[base['sampler']].title} takes as many steps as the text needs, so there are no numbers of "
+            "steps to compare: choose another sampler."
+        )
+    for steps in STEPS:
+        yield f"{steps} steps", "", base | {"steps": steps}
+
+
+def _drawing(base: dict[str, Any], process: str) -> dict[str, Any]:
+    """The same settings as a run that draws its tokens.
+
+    Raises:
+        InputError: the sampler never draws.
+    """
+    sampler = SAMPLERS[base["sampler"]]
+    if sampler.greedy:
+        raise InputError(f"{sampler.title} never draws a token: choose another sampler to compare it with.")
+    drawn = base | {"draw": "sample"}
+    config = SamplerConfig.from_values(drawn)
+    return (
+        drawn
+        | ({"temperature": 1.0} if config.temperature == 0 else {})
+        | ({"top_k": 0} if config.top_k == 1 else {})
+    )
+
+
+def under(base: dict[str, Any], sampler: str, process: str) -> dict[str, Any]:
+    """The settings that all samplers share, under another sampler with its own published defaults for the rest."""
+    if sampler == base["sampler"]:
+        return base
+    own = {knob.name for item in of_process(process) for knob in item.knobs}
+    read = set(settings_of(SAMPLERS[sampler], process)) - own
+    return {name: value for name, value in base.items() if name in read} | {"sampler": sampler}
+
+
+QUESTIONS = {
+    question.name: question
+    for question in (
+        Question(
+            "argmax", "Argmax or sampling?", "One argmax run, and samples with a seed each.", _argmax, "samples"
+        ),
+        Question(
+            "argmaxes",
+            "What does deterministic mean?",
+            "The three steps that are called so, argmax in random order, and a sample.",
+            _argmaxes,
+        ),
+        Question(
+            "temperature",
+            "What does temperature do?",
+            "The same random numbers at seven temperatures, from argmax up.",
+            _temperatures,
+        ),
+        Question("samplers", "Which sampler?", "The same settings under several samplers.", _samplers),
+        Question("steps", "How many steps?", "The same seed in 4 to 128 steps.", _steps),
+        Question(
+            "seeds", "How much does chance decide?", "Samples that differ in their seed only.", _samples, "samples"
+        ),
+    )
+}

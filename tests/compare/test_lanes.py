@@ -1,0 +1,132 @@
+"""Contests: one canvas for all lanes, costs before they run, and failures that stay where they are."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ddemo import runs
+from ddemo.compare import CostLimit, LanePlan, cost_of, set_up
+from ddemo.compare.lanes import COPIES, GONE_WRONG, in_bytes
+from ddemo.compare.questions import QUESTIONS
+from ddemo.errors import InputError
+from ddemo.sampling import Engine, FillRules, SamplerConfig, loop
+
+TEXT = "The old sailor [MASK:6] into the sea."
+
+
+def plans_of(name="argmax", count=3, **settings):
+    return QUESTIONS[name].plans({"steps": 4} | settings, "absorbing", count)
+
+
+def test_lanes_write_what_each_would_write_alone(tiny):
+    contest = set_up(tiny, [TEXT], 0, plans_of())
+    turns = list(contest.carry_out(tiny))
+    assert [index for index, _ in turns[0]] == [0, 1, 2, 3]
+    for trace, plan in zip(contest.runs, contest.plans, strict=True):
+        alone = runs.begin(tiny, TEXT, 0, plan.config)
+        list(runs.carry_out(tiny, alone))
+        assert torch.equal(trace.tokens_at(trace.last_step), alone.tokens_at(alone.last_step))
+        assert trace.state == "finished"
+    assert contest.groups() == {"argmax": [0], "samples": [1, 2, 3]}
+    assert contest.problems == ["", "", "", ""]
+
+
+def test_a_lane_without_settings_leaves_its_place_empty(tiny):
+    contest = set_up(tiny, [TEXT], 0, [LanePlan("broken", problem="No."), *plans_of(count=2)])
+    assert contest.begun == [1, 2, 3] and contest.problems[0] == "No."
+    assert contest.groups() == {"argmax": [0], "samples": [1, 2]}
+    assert {index for turn in contest.carry_out(tiny) for index, _ in turn} == {1, 2, 3}
+
+
+def test_when_no_lane_can_begin_the_reason_is_the_first(tiny):
+    with pytest.raises(InputError, match=r"^Nothing here\.$"):
+        set_up(tiny, [TEXT], 0, [LanePlan("a", problem="Nothing here."), LanePlan("b", problem="Nor here.")])
+    with pytest.raises(InputError, match="nothing to fill"):
+        set_up(tiny, ["no mask here"], 0, plans_of())
+
+
+def failing(checkpoint, after):
+    """The checkpoint with a denoiser whose answers to one lane are not numbers from some call on."""
+
+    class Denoiser:
+        calls = 0
+
+        def __getattr__(self, name):
+            return getattr(checkpoint.denoiser, name)
+
+        def __call__(self, *arguments):
+            self.calls += 1
+            if self.calls > after:
+                raise InputError("The device is gone.")
+            return checkpoint.denoiser(*arguments)
+
+    return replace(checkpoint, denoiser=Denoiser())
+
+
+def test_what_was_done_before_a_failure_is_kept(tiny):
+    broken = failing(tiny, after=2)
+    contest = set_up(broken, [TEXT], 0, plans_of())
+    engine = Engine(broken.denoiser, FillRules.of(tiny.codec))
+    turns = list(contest.carry_out(broken, engine=engine))
+    assert len(turns) == 2
+    assert {trace.state for trace in contest.runs} == {"failed"}
+    assert {trace.last_step for trace in contest.runs} == {2}
+    assert contest.problems == ["The device is gone."] * 4
+
+
+def test_one_lane_that_fails_does_not_take_the_others(tiny, monkeypatch):
+    contest = set_up(tiny, [TEXT], 0, plans_of())
+    victim, real = contest.runs[2].config, loop.turn_of
+
+    def turn_of(lane, *arguments):
+        if lane.config is victim and lane.step == 1:
+            raise RuntimeError("secret")
+        return real(lane, *arguments)
+
+    monkeypatch.setattr(loop, "turn_of", turn_of)
+    list(contest.carry_out(tiny))
+    assert [trace.state for trace in contest.runs] == ["finished", "finished", "failed", "finished"]
+    assert contest.problems == ["", "", GONE_WRONG, ""]
+    assert contest.runs[2].last_step == 1 and contest.runs[3].last_step == 4
+
+
+def test_stopping_keeps_every_lane_as_it_stood(tiny):
+    contest = set_up(tiny, [TEXT], 0, plans_of())
+    stops = iter([False, True])
+    list(contest.carry_out(tiny, stopped=lambda: next(stops)))
+    assert {trace.state for trace in contest.runs} == {"stopped"}
+    assert {trace.last_step for trace in contest.runs} == {2}
+
+
+def test_the_cost_counts_tokens_and_what_a_turn_holds(tiny):
+    contest = set_up(tiny, [TEXT], 0, plans_of(count=1))
+    cost = cost_of(tiny, contest.runs)
+    length = len(contest.runs[0].segments[0].canvas)
+    assert (cost.lanes, cost.tokens, cost.turns) == (2, length, 4)
+    assert cost.passed == 2 * 4 * length
+    assert cost.memory == COPIES * 4 * tiny.denoiser.vocab_size * length * 2 + 2 * 4 * length * 8 * 6
+    guided = set_up(tiny, [TEXT], 0, plans_of(count=1, guidance=1.0))
+    assert cost_of(tiny, guided.runs).passed == 2 * cost.passed
+
+
+def test_more_than_the_machine_holds_is_refused_with_what_fits(tiny):
+    whole = cost_of(tiny, set_up(tiny, [TEXT], 0, plans_of()).runs).memory
+    with pytest.raises(CostLimit, match=r"4 lanes of .* the first 2 would fit") as refused:
+        set_up(tiny, [TEXT], 0, plans_of(), free=int(whole * 1.2))  # half of it may be used
+    assert refused.value.fits == 2
+    assert len(set_up(tiny, [TEXT], 0, plans_of()[:2], free=int(whole * 1.2)).runs) == 2
+    with pytest.raises(CostLimit, match="take a shorter text") as refused:
+        set_up(tiny, [TEXT], 0, plans_of(), free=1000)
+    assert refused.value.fits == 0
+
+
+def test_several_texts_have_all_lanes_each(tiny):
+    contest = set_up(tiny, [TEXT, "The [MASK:3] sea."], 0, plans_of(count=2))
+    assert contest.groups() == {"argmax": [0, 3], "samples": [1, 2, 4, 5]}
+    assert len({len(trace.segments[0].canvas) for trace in contest.runs}) == 2
+
+
+def test_bytes_for_people():
+    assert [in_bytes(n) for n in (10, 2_400_000, 1_500_000_000)] == ["1 MB", "2 MB", "1.5 GB"]
+    assert SamplerConfig().candidates == 5  # which the cost of a frame above counts
