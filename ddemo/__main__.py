@@ -5,6 +5,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from ddemo.errors import InputError
@@ -48,7 +49,7 @@ def compare(options: argparse.Namespace) -> None:
 
     checkpoint, question = _load(options), QUESTIONS[options.question]
     settings = {name: value for name in SETTINGS if (value := getattr(options, name)) is not None}
-    plans = question.plans(settings, checkpoint.denoiser.process, options.count)
+    plans = question.plans(settings, checkpoint.denoiser.process, options.lanes)
     judge = load_judge(options.judge or None) if options.judge is not None else None
     contest = set_up(checkpoint, [options.text], options.length, plans)
     with _progress_bar("steps") as show:
@@ -57,6 +58,10 @@ def compare(options: argparse.Namespace) -> None:
             show(step, most)
     comparison = measured(checkpoint, contest.runs, contest.groups(), judge)
     told = report.report(checkpoint, question, contest, comparison)
+    if options.html:
+        from ddemo.ui.compare import replay_of
+
+        Path(options.html).write_text(replay_of(question, contest, comparison), encoding="utf-8")
     _print(options, told, report.as_text(told))
 
 
@@ -246,7 +251,8 @@ def _parser() -> argparse.ArgumentParser:
     comparing.add_argument("text", nargs="?", default="", help="as for generate and infill")
     comparing.add_argument("--question", default="argmax", choices=QUESTIONS, help="what the lanes are to show")
     comparing.add_argument("--length", type=int, default=48, help="tokens to write after a text without masks")
-    comparing.add_argument("--count", type=int, default=4, help="samples, where the question has such")
+    comparing.add_argument("--lanes", type=int, help="how many at most")
+    comparing.add_argument("--html", metavar="OUT", help="write a page that plays the lanes, too")
     climbing = add(ladder)
     climbing.add_argument("texts", nargs="*", default=[""], help="one or more texts, as for generate and infill")
     climbing.add_argument("--length", type=int, default=64, help="tokens to write after a text without masks")

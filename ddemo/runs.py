@@ -5,12 +5,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from importlib.metadata import version
+from itertools import groupby
 from typing import Any
 
 import torch
 
 from ddemo import __version__
 from ddemo.denoisers import Checkpoint
+from ddemo.denoisers.codec import aligned
 from ddemo.errors import InputError
 from ddemo.sampling import (
     SAMPLERS,
@@ -26,7 +28,7 @@ from ddemo.sampling import (
     from_noise,
     read_text,
 )
-from ddemo.sampling.canvas import joins_a_word
+from ddemo.sampling.canvas import MaskRun, Spacing, joins_a_word, marker, parse_markers
 from ddemo.sampling.config import quoted
 from ddemo.sampling.edits import clock_after_edits, edited_canvas
 from ddemo.sampling.samplers import QUOTAS
@@ -80,10 +82,11 @@ def proceed(
         segment: which segment is meant where one ended and the next began at `step`; the later one by default.
 
     Raises:
-        InputError: no such step, edits that mean nothing, or nothing left to fill.
+        InputError: made with another checkpoint or other weights of it, no such step, edits that mean nothing, or
+            nothing left to fill.
     """
-    if trace.mask_id != checkpoint.codec.mask_id or trace.checkpoint["id"] != checkpoint.id:
-        raise InputError(f"This run was made with {trace.checkpoint['id']}, and {checkpoint.id} is loaded.")
+    if stranger := made_elsewhere(trace, checkpoint):
+        raise InputError(stranger)
     canvas = trace.canvas_at(step, segment)
     branch = trace.cut_at(step, segment)
     if cells is None:
@@ -99,6 +102,59 @@ def proceed(
     branch.segments.append(Segment(edited, clock, tuple(edits)))
     learn_pieces(branch, checkpoint, edited.tokens.tolist())
     return branch
+
+
+def made_elsewhere(trace: Trace, checkpoint: Checkpoint) -> str:
+    """Why a run is no run of this checkpoint, in one sentence; "" where it is."""
+    made = trace.checkpoint
+    if made["id"] != checkpoint.id or trace.mask_id != checkpoint.codec.mask_id:
+        return f"This run was made with {made['id']}, and {checkpoint.id} is loaded."
+    if made["revision"] != checkpoint.revision:
+        return (
+            f"This run was made with revision {made['revision']} of {checkpoint.id}, and revision "
+            f"{checkpoint.revision} is loaded."
+        )
+    return ""
+
+
+def request_of(trace: Trace) -> tuple[str, int]:
+    """The text and length that `begin` made the run's first canvas from; needs no checkpoint.
+
+    A run of masks is told by the spacing rules that `read_text` gave it: only one that a length asked for leaves its
+    end free.
+
+    Raises:
+        InputError: no text gives this canvas, as where words of the text stand like a marker around a mask.
+    """
+    canvas = trace.segments[0].canvas
+    parts = _parts_of(canvas, trace.pieces)
+    texts = [marker(part.count) if isinstance(part, MaskRun) else part for part in parts]
+    if parse_markers("".join(texts)) != [part for part in parts if part != ""]:
+        raise InputError("The text of this run cannot be written with markers: save its trace file instead.")
+    if not canvas.fixed[-1] and not canvas.spacing[-1] & Spacing.NO_SPACE_LAST:
+        return "".join(texts[:-1]), parts[-1].count
+    return "".join(texts), 0
+
+
+def _parts_of(canvas: Canvas, pieces: dict[int, bytes]) -> list[str | MaskRun]:
+    """A fresh canvas as `parse_markers` gave it to be read."""
+    parts: list[str | MaskRun] = []
+    ids = canvas.tokens.tolist()
+    for is_fixed, run in groupby(range(len(canvas)), canvas.fixed.tolist().__getitem__):
+        positions = list(run)
+        if is_fixed:
+            shown = aligned(pieces[ids[position]] for position in positions)
+            parts.append("".join(canvas.own.get(at, text) for at, text in zip(positions, shown, strict=True)))
+            continue
+        count = 0
+        for position in positions:
+            if count == 0 and canvas.spacing[position] & Spacing.SPACE_FIRST:
+                parts = [*parts[:-1], parts[-1] + " "] if parts and isinstance(parts[-1], str) else [*parts, " "]
+            count += 1
+            if position == positions[-1] or canvas.spacing[position] & Spacing.NO_SPACE_LAST:
+                parts.append(MaskRun(count))
+                count = 0
+    return parts
 
 
 def carry_out(
@@ -217,15 +273,20 @@ def summary(checkpoint: Checkpoint, trace: Trace) -> dict[str, Any]:
 
 def notes(trace: Trace, text: str = "") -> list[str]:
     """What a visitor should know about these settings on this text; one sentence each."""
-    canvas, steps = trace.segments[0].canvas, trace.config.steps
-    masks = int((canvas.tokens == trace.mask_id).sum())
     found = []
     if joins_a_word(text):
         found.append("A mask stands against a word, so what fills it becomes part of that word.")
-    sampler = SAMPLERS[trace.config.sampler]
-    if steps > masks > 0 and sampler.group == QUOTAS and not sampler.remasks and not trace.config.block_length:
-        found.append(f"There are {masks} masks, so the run ends after {masks} of the {steps} steps.")
+    if (masks := steps_needed(trace)) is not None:
+        found.append(f"There are {masks} masks, so the run ends after {masks} of the {trace.config.steps} steps.")
     return found
+
+
+def steps_needed(trace: Trace) -> int | None:
+    """After how many steps a fresh run has filled all masks, where that is certain to be before its last step."""
+    masks = int((trace.segments[0].canvas.tokens == trace.mask_id).sum())
+    sampler = SAMPLERS[trace.config.sampler]
+    one_a_step = sampler.group == QUOTAS and not sampler.remasks and not trace.config.block_length
+    return masks if one_a_step and trace.config.steps > masks > 0 else None
 
 
 def library_versions() -> dict[str, str]:

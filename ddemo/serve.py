@@ -17,6 +17,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, help="a shipped checkpoint's id or a directory")
     parse.add_argument("--device", default="auto", choices=DEVICES)
     parse.add_argument("--dtype", default="auto", choices=("auto", *DTYPES))
+    parse.add_argument("--judge", help="a causal language model that judges texts: a path, a Hub id or none")
     parse.add_argument("--share", action="store_true", help="a public link through Gradio's servers")
     return parse
 
@@ -40,7 +41,7 @@ def serve(options: argparse.Namespace) -> None:
     from ddemo.ui import Resident, build_demo, launch_arguments  # slow to import, so after the arguments are read
 
     resident = Resident(options.checkpoint, options.device, options.dtype)
-    demo = build_demo(resident)
+    demo = build_demo(resident, options.judge)
     resident.start()
     demo.launch(server_name=options.host, server_port=options.port, share=options.share, **launch_arguments())
 

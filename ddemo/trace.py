@@ -16,7 +16,7 @@ from ddemo.errors import InputError
 from ddemo.rescoring import FinalScores, Hazard
 from ddemo.sampling.canvas import Canvas, Spacing
 from ddemo.sampling.clock import Clock
-from ddemo.sampling.config import MAX_STEPS, SamplerConfig, quoted
+from ddemo.sampling.config import MAX_BLOCK, MAX_CANDIDATES, MAX_STEPS, SamplerConfig, quoted
 from ddemo.sampling.frame import ARRAYS, Frame
 
 FORMAT = "ddemo-trace"
@@ -24,6 +24,16 @@ FORMAT_VERSION = 1
 STATES = ("running", "finished", "stopped", "failed")
 SCORES = {"final_scores": FinalScores, "hazard": Hazard}  # what a trace may hold besides, by its name in the file
 LARGEST = 2**31 - 1  # ids, positions and steps are int32 in the arrays
+# A file comes from anybody, so what it may take is bounded before anything is built from it. The longest runs of the
+# largest checkpoints known stay below: 4,096 tokens in 1,024 steps.
+LARGEST_FILE = 2**25  # characters
+MOST_VALUES = 4_000_000  # of the document, counted by what separates them
+MOST_FRAMES = 16 * MAX_STEPS  # a run that was continued again and again
+MOST_SEGMENTS = 1024
+MOST_CELLS = 4096 * MAX_STEPS  # frames times tokens: views keep the canvas of every step
+LONGEST_CANVAS = MAX_BLOCK
+LONGEST_NAME = 200
+ROUNDING = 1e-4  # a float32 softmax may come out a little above 1
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,8 @@ class Trace:
     """All frames of a lane, with what is needed to run it again.
 
     Attributes:
-        checkpoint: {"id", "revision", "device", "dtype"} of what ran.
+        checkpoint: what ran, as `Checkpoint.as_dict` says it: "id", "revision", "device", "dtype", "process", and
+            "vocab_size" and "max_length" as digits.
         config: the lane's settings.
         mask_id: id of the mask.
         segments: at least one; in order.
@@ -152,47 +163,72 @@ class Trace:
 
     @classmethod
     def from_json(cls, document: str) -> "Trace":
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote, from anybody: what is returned can be shown, continued and run again.
+
+        `docs/trace.md` describes the document.
 
         Raises:
-            InputError: not a trace, from a newer version, or damaged.
+            InputError: not a trace, from a newer version, larger than what is read, or damaged.
         """
+        data = _read(document)
         try:
-            data = json.loads(document)
-        except (ValueError, TypeError, RecursionError):
-            raise InputError("This file is not a trace: it is not JSON.") from None
-        if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise InputError("This file is not a trace of ddemo.")
-        if data.get("version") != FORMAT_VERSION:
-            raise InputError(
-                f"This trace has format version {quoted(data.get('version'), 20)}, and this ddemo reads "
-                f"{FORMAT_VERSION}."
-            )
-        try:
-            _require(data["state"] in STATES and "id" in data["checkpoint"])
-            _check_text(data)
-            segments = [_unpack_segment(segment) for segment in data["segments"]]
-            frames = list(_unpack_frames(data["frames"]))
-            _check_run(segments, frames)
-            trace = cls(
-                checkpoint=_texts(data["checkpoint"]),
-                config=SamplerConfig.from_values(data["config"]),
-                mask_id=_whole(data["mask_id"]),
-                segments=segments,
-                frames=frames,
-                lane=_whole(data["lane"]),
-                state=data["state"],
-                seconds=_number(data["seconds"], math.inf),
-                pieces={int(token): _unpack_piece(piece) for token, piece in data["pieces"].items()},
-                versions=_texts(data["versions"]),
-                **{name: _unpack_scores(kind, data[name]) for name, kind in SCORES.items() if name in data},
-            )
-            for name in SCORES:
-                if (scores := getattr(trace, name)) is not None:
-                    scores.check(trace)
-            return trace
+            return _unpack(data)
+        except InputError as problem:  # settings say for themselves what is wrong with them
+            raise InputError(f"This trace is damaged: {problem}") from None
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as problem:
             raise InputError(f"This trace is damaged: {type(problem).__name__} while reading it.") from None
+
+
+def _read(document: str) -> dict[str, Any]:
+    """The document as plain values, once it is known to be a trace of this version and of a size that can be held."""
+    if not isinstance(document, str):
+        raise InputError("This file is not a trace: it is not JSON.")
+    if len(document) > LARGEST_FILE or sum(map(document.count, ",[{")) > MOST_VALUES:
+        raise InputError(f"This file is larger than any trace that is read here ({LARGEST_FILE:,} characters).")
+    try:
+        data = json.loads(document)
+    except (ValueError, RecursionError):
+        raise InputError("This file is not a trace: it is not JSON.") from None
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise InputError("This file is not a trace of ddemo.")
+    version = data.get("version")
+    if type(version) is int and version > FORMAT_VERSION:
+        raise InputError(
+            f"This trace has format version {quoted(version, 20)}, which is newer than this ddemo: it reads "
+            f"{FORMAT_VERSION}, so update it to open the file."
+        )
+    if type(version) is not int or version != FORMAT_VERSION:
+        raise InputError(
+            f"This trace has format version {quoted(version, 20)}, and this ddemo reads {FORMAT_VERSION}."
+        )
+    return data
+
+
+def _unpack(data: dict[str, Any]) -> Trace:
+    """The trace of a document; raises whatever a value that no run has leads to."""
+    _check_size(data)
+    _require(data["state"] in STATES)
+    _check_text(data)
+    _check_checkpoint(_texts(data["checkpoint"]))
+    trace = Trace(
+        checkpoint=data["checkpoint"],
+        config=SamplerConfig.from_values(data["config"]),
+        mask_id=_whole(data["mask_id"]),
+        segments=[_unpack_segment(segment) for segment in data["segments"]],
+        frames=list(_unpack_frames(data["frames"])),
+        lane=_whole(data["lane"]),
+        state=data["state"],
+        seconds=_number(data["seconds"], math.inf),
+        pieces={int(token): _unpack_piece(piece) for token, piece in data["pieces"].items()},
+        versions=_texts(data["versions"]),
+        **{name: _unpack_scores(kind, data[name]) for name, kind in SCORES.items() if name in data},
+    )
+    _check_run(trace)
+    _check_tokens(trace)
+    for name in SCORES:
+        if (scores := getattr(trace, name)) is not None:
+            scores.check(trace)
+    return trace
 
 
 def _require(holds: bool) -> None:
@@ -220,15 +256,50 @@ def _check_text(data: dict[str, Any]) -> None:
     json.dumps({name: part for name, part in data.items() if name != "frames"}, ensure_ascii=False).encode()
 
 
-def _check_run(segments: list[Segment], frames: list[Frame]) -> None:
+def _check_size(data: dict[str, Any]) -> None:
+    """Before anything is built: a view keeps a canvas for each frame, however little the frame says."""
+    segments, frames = data["segments"], data["frames"]
+    _require(isinstance(segments, list) and isinstance(frames, list))
+    longest = max((len(segment["tokens"]) for segment in segments), default=0)
+    fits = len(segments) <= MOST_SEGMENTS and len(frames) <= MOST_FRAMES and longest <= LONGEST_CANVAS
+    if not fits or longest * len(frames) > MOST_CELLS:
+        raise InputError(
+            f"it has {len(frames):,} steps of {longest:,} tokens in {len(segments):,} segments, more than a run has."
+        )
+
+
+def _check_checkpoint(checkpoint: dict[str, str]) -> None:
+    """What views read of it."""
+    for name in ("id", "revision", "device"):
+        _require(0 < len(checkpoint[name]) <= LONGEST_NAME and checkpoint[name].isprintable())
+    for name in ("vocab_size", "max_length"):
+        digits = checkpoint[name]
+        _require(len(digits) <= 9 and digits.isascii() and digits.isdigit() and int(digits) > 0)
+    _require(checkpoint.get("process", "absorbing") in ("absorbing", "uniform"))
+
+
+def _check_run(trace: Trace) -> None:
     """Views index canvases with what frames say, so it has to fit."""
-    firsts = [segment.clock.first for segment in segments]
-    _require(bool(firsts) and firsts[0] == 0 and firsts == sorted(firsts) and firsts[-1] <= len(frames))
-    for frame in frames:
-        standing = segments[bisect_left(firsts, frame.step) - 1]
+    firsts = [segment.clock.first for segment in trace.segments]
+    _require(bool(firsts) and firsts[0] == 0 and firsts == sorted(firsts) and firsts[-1] <= len(trace.frames))
+    longest = int(trace.checkpoint["max_length"])
+    _require(all(len(segment.canvas) <= longest for segment in trace.segments))
+    for frame in trace.frames:
+        standing = trace.segments[bisect_left(firsts, frame.step) - 1]
         _require(frame.step <= standing.clock.last)
         for positions in (frame.positions, frame.written):
             _require(bool(((positions >= 0) & (positions < len(standing.canvas))).all()))
+    _require(len({frame.ids.shape[1] for frame in trace.frames if frame.fresh}) <= 1)  # as many for each position
+
+
+def _check_tokens(trace: Trace) -> None:
+    """Every token that is mentioned is one of the vocabulary and is spelt."""
+    mentioned = {token for segment in trace.segments for token in segment.canvas.tokens.tolist()}
+    for frame in trace.frames:
+        mentioned.update(frame.ids.ravel().tolist(), frame.tokens.tolist())
+    vocab_size = int(trace.checkpoint["vocab_size"])
+    _require(trace.mask_id < vocab_size and mentioned <= trace.pieces.keys())
+    _require(all(0 <= token < vocab_size for token in trace.pieces))
 
 
 def pack_piece(piece: bytes) -> str | list[int]:
@@ -274,8 +345,9 @@ def _unpack_frames(packed: list[dict]) -> Iterator[Frame]:
         _require(item["step"] == number and len(arrays["entropy"]) == rows)
         _require(arrays["ids"].shape == arrays["probabilities"].shape)
         _require(len(arrays["written"]) == len(arrays["tokens"]) == len(arrays["chosen"]))
-        _require(all(np.isfinite(array).all() for array in arrays.values()))
-        _require(bool((arrays["ids"] >= 0).all() and (arrays["tokens"] >= 0).all()))
+        _require(arrays["ids"].shape[1] <= MAX_CANDIDATES)
+        _require(all(np.isfinite(array).all() and bool((array >= 0).all()) for array in arrays.values()))
+        _require(all(bool((arrays[name] <= 1.0 + ROUNDING).all()) for name in ("probabilities", "chosen")))
         t, s, nfe = _number(item["t"], 1.0), _number(item["s"], 1.0), _whole(item["nfe"])
         yield Frame(step=number, t=t, s=s, nfe=nfe, **arrays)
 

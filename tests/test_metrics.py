@@ -9,6 +9,7 @@ from ddemo.denoisers.exact_world import ExactWorldDenoiser
 from ddemo.errors import InputError
 from ddemo.metrics import bound, evaluate, text_windows
 from ddemo.processes.exact import ExactWorld
+from tests.toy_latents import three_places, two_words
 from tests.toy_world import ToyWorld
 
 
@@ -85,6 +86,41 @@ def test_the_uniform_bound_of_an_exact_denoiser_is_the_entropy(predicts):
         words=words,
     )
     assert loose.nats_per_token > result.nats_per_token + 4 * result.nats_per_token_stderr
+
+
+@pytest.mark.parametrize("text", [[0], [1]])
+def test_the_latent_bound_of_one_exactly_known_token_is_its_information(text):
+    """What a diffusion of exact means adds up to over all times is -log p, whichever token it is."""
+    world, windows = two_words(), [torch.tensor(text)] * 400
+    result = bound(world, windows, [1] * 400, times=8, generator=generator(7))
+    assert result.nats_per_token_stderr < 0.05 * world.nats(windows[0]) + 0.01
+    # false alarm: once in 16,000 seeds, and the seed is fixed
+    assert abs(result.nats_per_token - world.nats(windows[0])) < 4 * result.nats_per_token_stderr
+
+
+def test_the_latent_bound_of_an_exact_denoiser_is_tight_for_every_text_and_a_wrong_ones_is_not():
+    world, flat, sharp = three_places(), three_places(temperature=3.0), three_places(temperature=0.25)
+    likely = world.texts[world.joint.argmax()]
+    for text in (likely, torch.tensor([2, 0, 1])):
+        result = bound(world, [text] * 300, [1] * 300, times=8, generator=generator(7))
+        assert result.nats_per_token_stderr < 0.04 * world.nats(text)
+        assert abs(result.nats_per_token * 3 - world.nats(text)) < 4 * 3 * result.nats_per_token_stderr
+    picked = torch.multinomial(world.joint.flatten(), 300, replacement=True, generator=generator(1))
+    texts = list(world.texts[picked])
+    nats = [bound(w, texts, [1] * 300, times=8, generator=generator(2)) for w in (world, flat, sharp)]
+    entropy = -(world.joint * world.joint.log()).sum().item() / 3
+    assert nats[0].nats_per_token == pytest.approx(entropy, abs=4 * nats[0].nats_per_token_stderr)
+    for wrong in nats[1:]:
+        assert wrong.nats_per_token > nats[0].nats_per_token + 4 * nats[0].nats_per_token_stderr
+
+
+def test_how_rows_of_latents_are_batched_changes_nothing():
+    windows = [torch.tensor(text) for text in ([0, 1, 2], [2, 2, 0], [1, 1, 1])]
+    results = [
+        bound(three_places(), windows, [3] * 3, times=4, rows=rows, generator=generator(3)) for rows in (1, 7, 64)
+    ]
+    assert results[0].nats_per_token == pytest.approx(results[2].nats_per_token, rel=1e-6)
+    assert results[1].nats_per_token_stderr == pytest.approx(results[2].nats_per_token_stderr, rel=1e-6)
 
 
 def test_how_rows_are_batched_changes_nothing():

@@ -401,6 +401,9 @@ def test_a_run_of_another_checkpoint_is_refused(tiny):
         runs.proceed(tiny, other, 1, None)
     with pytest.raises(InputError, match="is loaded"):
         runs.proceed(tiny, replace(trace, mask_id=trace.mask_id + 1), 1, None)
+    older = replace(trace, checkpoint=trace.checkpoint | {"revision": "0123456789ab"})
+    with pytest.raises(InputError, match=f"revision 0123456789ab of {tiny.id}, and revision {tiny.revision} is"):
+        runs.proceed(tiny, older, 1, None)
 
 
 # ---------------------------------------------------------------- ending early

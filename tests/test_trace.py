@@ -2,6 +2,7 @@
 
 import base64
 import json
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,16 @@ from ddemo.errors import InputError
 from ddemo.sampling import Clock, Lane, SamplerConfig, read_text
 from ddemo.sampling.edits import clock_after_edits, edited_canvas
 from ddemo.sampling.frame import ARRAYS
-from ddemo.trace import Segment, Trace
+from ddemo.trace import (
+    LARGEST_FILE,
+    LONGEST_CANVAS,
+    MOST_CELLS,
+    MOST_FRAMES,
+    MOST_SEGMENTS,
+    MOST_VALUES,
+    Segment,
+    Trace,
+)
 from tests.sampling.drive import facts, row_of, run, sentence_of
 
 CONFIG = SamplerConfig("ancestral", steps=12, seed=5, temperature=0.1 + 0.2, candidates=3)
@@ -172,6 +182,7 @@ def test_without_candidates(tiny):
     config = SamplerConfig(candidates=0, steps=3)
     trace = Trace(tiny.as_dict(), config, tiny.codec.mask_id, [Segment(canvas, Clock(0, 3))])
     trace.frames = run(tiny.denoiser, [Lane.fresh(canvas, config, tiny.codec.mask_id)], None)[0]
+    trace.pieces = {token: tiny.codec.piece(token) for token in range(tiny.codec.vocab_size)}
     assert trace.frames[0].ids.shape == (5, 0)
     assert plain(Trace.from_json(trace.to_json())) == plain(trace)
 
@@ -201,11 +212,12 @@ def test_json_that_is_no_trace(document):
     assert "not a trace of ddemo" in sentence_of(lambda: Trace.from_json(document))
 
 
-@pytest.mark.parametrize("version", [0, 2, 99, None, "1", [1], "x" * 1000, "\ud800", 10**400])
+@pytest.mark.parametrize("version", [0, 2, 99, None, True, 1.0, "1", [1], "x" * 1000, "\ud800", 10**400])
 def test_other_versions(story, version):
     data = json.loads(story[0].to_json()) | {"version": version}
     message = sentence_of(lambda: Trace.from_json(json.dumps(data)))
     assert message.startswith("This trace has format version") and "reads 1" in message
+    assert ("newer than this ddemo" in message) == (type(version) is int and version > 1)
 
 
 def damaged(story, *path, value) -> str:
@@ -215,9 +227,9 @@ def damaged(story, *path, value) -> str:
     spot = data
     for key in way:
         spot = spot[key]
-    assert isinstance(spot, list) or last in spot or last in ("999", "5")
+    assert isinstance(spot, list) or last in spot or last in ("999", "5", "400", "-1")
     spot[last] = value
-    return sentence_of(lambda: Trace.from_json(json.dumps(data)))
+    return sentence_of(lambda: Trace.from_json(json.dumps(data)), most=600)  # it may list the samplers
 
 
 @pytest.mark.parametrize(
@@ -268,6 +280,15 @@ def array(kind, *values) -> str:
         (("frames", 0, "entropy"), array(np.float32, *[np.nan] * 12)),
         (("frames", 0, "probabilities"), array(np.float32, *[np.inf] * 36)),
         (("frames", 0, "chosen"), array(np.float32, 0.1, 0.2, 0.3)),
+        (("frames", 0, "probabilities"), array(np.float32, *[1.5] * 36)),
+        (("frames", 0, "probabilities"), array(np.float32, *[-0.5] * 36)),
+        (("frames", 0, "entropy"), array(np.float32, *[-1.0] * 12)),
+        (("frames", 0, "ids"), array(np.int32, *[400] * 36)),  # no such token
+        (("frames", 0, "tokens"), array(np.int32, *[400] * 3)),
+        (("segments", 0, "tokens", 0), 400),
+        (("mask_id",), 400),
+        (("pieces", "400"), "a"),
+        (("pieces", "-1"), "a"),
         (("frames", 2), None),
         (("frames", 2), {}),
         (("frames",), []),  # the second segment would begin after the end
@@ -303,6 +324,19 @@ def array(kind, *values) -> str:
         (("segments", 1, "edits"), 5),
         (("checkpoint",), {}),
         (("checkpoint",), {"id": "\ud800"}),
+        (("checkpoint", "id"), ""),
+        (("checkpoint", "id"), "x" * 201),
+        (("checkpoint", "id"), "two\nlines"),
+        (("checkpoint", "revision"), "\u202e"),
+        (("checkpoint", "device"), ""),
+        (("checkpoint", "vocab_size"), "100"),  # below what is mentioned
+        (("checkpoint", "vocab_size"), "0"),
+        (("checkpoint", "vocab_size"), "1e3"),
+        (("checkpoint", "vocab_size"), "9" * 5000),
+        (("checkpoint", "vocab_size"), 400),
+        (("checkpoint", "max_length"), "-1"),
+        (("checkpoint", "max_length"), "8"),  # shorter than the canvas
+        (("checkpoint", "process"), "other"),
         (("versions",), {"\ud800": "1"}),
         (("pieces", "5"), 2_000_000_000),  # bytes(n) would be that many zeros
         (("pieces", "5"), [300]),
@@ -318,6 +352,71 @@ def array(kind, *values) -> str:
 )
 def test_values_that_no_run_can_have(story, path, value):
     damaged(story, *path, value=value)
+
+
+def test_a_token_that_is_not_spelt(story):
+    data = json.loads(story[0].to_json())
+    token = str(int(story[0].frames[0].ids[0, 0]))
+    assert data["pieces"].pop(token) is not None
+    assert "damaged" in sentence_of(lambda: Trace.from_json(json.dumps(data)))
+
+
+@pytest.mark.parametrize("name", ["id", "revision", "device", "vocab_size", "max_length"])
+def test_a_checkpoint_must_say_what_views_read(story, name):
+    data = json.loads(story[0].to_json())
+    del data["checkpoint"][name]
+    assert "damaged: KeyError" in sentence_of(lambda: Trace.from_json(json.dumps(data)))
+
+
+def test_positions_with_unequal_numbers_of_candidates(story):
+    data = json.loads(story[0].to_json())
+    fresh = next(frame for frame in data["frames"][1:] if frame["positions"])
+    rows = len(base64.b64decode(fresh["positions"])) // 4
+    fresh["ids"], fresh["probabilities"] = array(np.int32, *[5] * rows), array(np.float32, *[0.5] * rows)
+    assert "damaged: ValueError" in sentence_of(lambda: Trace.from_json(json.dumps(data)))
+
+
+def test_settings_say_what_is_wrong_with_them(story):
+    assert damaged(story, "config", "steps", value=0).startswith("This trace is damaged: steps must be a whole")
+
+
+# ---------------------------------------------------------------- files that are too large
+
+
+def refused_quickly(document: str) -> str:
+    """The sentence, given before much is built: at most a few times what the document itself takes."""
+    tracemalloc.start()
+    try:
+        sentence = sentence_of(lambda: Trace.from_json(document))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 50_000_000
+    return sentence
+
+
+def test_a_file_of_too_many_characters():
+    assert "larger than any trace" in refused_quickly('{"format": "ddemo-trace", "x": "' + "a" * LARGEST_FILE + '"}')
+
+
+@pytest.mark.parametrize("part", ["[],", "{},", "0,", '"a",'])
+def test_a_file_of_very_many_small_values(part):
+    assert "larger than any trace" in refused_quickly("[" + part * (MOST_VALUES + 1) + "0]")
+
+
+def test_a_run_of_too_many_steps_segments_or_tokens(story):
+    data = json.loads(story[0].to_json())
+    empty = dict.fromkeys(ARRAYS, "") | {"t": 1.0, "s": 1.0, "nfe": 0}
+    many = [empty | {"step": step} for step in range(1, MOST_FRAMES + 2)]
+    long = data["segments"][0] | {"tokens": [1] * LONGEST_CANVAS}
+    for damage in (
+        {"frames": many},
+        {"segments": data["segments"][:1] * (MOST_SEGMENTS + 1)},
+        {"segments": [data["segments"][0] | {"tokens": [1] * (LONGEST_CANVAS + 1)}]},
+        {"segments": [long], "frames": many[: MOST_CELLS // LONGEST_CANVAS + 1]},
+    ):
+        sentence = refused_quickly(json.dumps(data | damage))
+        assert sentence.startswith("This trace is damaged: it has ") and "more than a run has" in sentence
 
 
 HOSTILE = st.one_of(
@@ -341,8 +440,10 @@ def spots(node, way=()) -> list[tuple]:
 @pytest.fixture(scope="module")
 def written(story) -> str:
     """A short document, so that a mutation often hits what matters."""
-    trace = replace(story[0], pieces={5: b"a", 6: b"\xff"})
-    return trace.to_json()
+    trace = story[0]
+    mentioned = {token for frame in trace.frames for token in (*frame.ids.ravel().tolist(), *frame.tokens.tolist())}
+    mentioned |= {token for segment in trace.segments for token in segment.canvas.tokens.tolist()}
+    return replace(trace, pieces={token: b"\xff" if token % 2 else b"a" for token in mentioned}).to_json()
 
 
 def usable(trace: Trace) -> None:

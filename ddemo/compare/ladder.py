@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ddemo import runs
 from ddemo.compare.lanes import set_up
 from ddemo.compare.questions import QUESTIONS, LanePlan
 from ddemo.denoisers import Checkpoint
@@ -65,7 +66,8 @@ def climb(
 ) -> Iterator[Ladder]:
     """Climb rung by rung; the same ladder is yielded after every turn and every text measured.
 
-    A rung counts once all of it is measured: when `stopped()` says so, the rungs that are finished stay.
+    A rung counts once all of it is measured: when `stopped()` says so, the rungs that are finished stay. Where each
+    mask already had a step of its own, the ladder ends: more steps would write the same.
 
     Args:
         prompts: texts, each continued by `length` tokens or with masks of its own.
@@ -96,13 +98,15 @@ def climb(
         before += texts
         ladder.rungs.append(Rung(count, found.groups))
         yield ladder
+        if all(runs.steps_needed(trace) is not None for trace in contest.runs):
+            break  # every mask had a step of its own: more steps write the same
     ladder.doing = ""
     yield ladder
 
 
 def _plans(settings: Mapping[str, Any], steps: int, seeds: int, process: str) -> list[LanePlan]:
     """Argmax, and samples with a seed each."""
-    plans = QUESTIONS["argmax"].plans(dict(settings) | {"steps": steps}, process, seeds)
+    plans = QUESTIONS["argmax"].plans(dict(settings) | {"steps": steps}, process, seeds + 1)
     for plan in plans:
         if plan.config is None:
             raise InputError(plan.problem)

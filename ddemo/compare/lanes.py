@@ -1,6 +1,7 @@
 """Lanes over one canvas: what they would cost, and their runs as one batch in which none takes the others with it."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from ddemo import runs
 from ddemo.compare.questions import LanePlan
 from ddemo.denoisers import Checkpoint
 from ddemo.errors import InputError
-from ddemo.sampling import Engine, Frame
+from ddemo.sampling import Engine, Frame, SamplerConfig
+from ddemo.settings import default_sampler
 from ddemo.trace import Trace
 
 log = logging.getLogger(__name__)
@@ -74,6 +76,12 @@ class Contest:
     def runs(self) -> list[Trace]:
         """Their traces, in order."""
         return [self.traces[index] for index in self.begun]
+
+    @property
+    def shared(self) -> list[str]:
+        """What all lanes have in common, of what is said about them; nothing for a single lane."""
+        told = [plan.about for plan in self.plans if plan.config is not None]
+        return [part for part in told[0] if all(part in other for other in told)] if len(told) > 1 else []
 
     def groups(self) -> dict[str, list[int]]:
         """Group -> the places in `runs` of its lanes."""
@@ -171,6 +179,20 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available
+
+
+def pace_of(checkpoint: Checkpoint) -> float:
+    """Seconds that a token's way through a turn takes here and now, in a batch of a few lanes; takes a moment."""
+    length = min(48, checkpoint.denoiser.max_length)
+    traces = [runs.begin(checkpoint, "", length, _of_pace(checkpoint, seed)) for seed in range(4)]
+    passed, began = cost_of(checkpoint, traces).passed, time.perf_counter()
+    for _ in runs.carry_out_together(checkpoint, traces):
+        pass
+    return (time.perf_counter() - began) / passed
+
+
+def _of_pace(checkpoint: Checkpoint, seed: int) -> SamplerConfig:
+    return SamplerConfig(default_sampler(checkpoint.denoiser.process).name, steps=2, seed=seed)
 
 
 def in_bytes(count: int) -> str:

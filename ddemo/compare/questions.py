@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from ddemo.errors import InputError
 from ddemo.sampling import SAMPLERS, SamplerConfig, check_process
-from ddemo.sampling.config import MAX_SEED
+from ddemo.sampling.config import MAX_SEED, quoted
 from ddemo.sampling.samplers import of_process
 from ddemo.sampling.samplers.definition import BY_CLOCK
 from ddemo.settings import default_sampler, settings_of
@@ -26,14 +27,14 @@ class LanePlan:
 
     Attributes:
         label: what tells it from the others.
-        about: one short line: sampler, draw, steps, seed.
+        about: in a few words each: sampler, draw, steps, seed.
         group: the heading under which its measures are taken together; "" for a lane of its own.
         config: its settings; None where they make no sense, and then
         problem: says why, in one sentence.
     """
 
     label: str
-    about: str = ""
+    about: tuple[str, ...] = ()
     group: str = ""
     config: SamplerConfig | None = None
     problem: str = ""
@@ -47,34 +48,37 @@ class Question:
         name: what the command line calls it.
         title: what people read.
         sentence: what the lanes are.
-        lanes: (settings, noise process, how many are wanted) -> (label, group, settings) of each lane.
-        counted: what the number of lanes counts, such as "samples"; "" where the question fixes it.
+        lanes: (settings, noise process, how many at most) -> (label, group, settings) of each lane.
+        usual: how many lanes it has unless others are asked for.
     """
 
     name: str
     title: str
     sentence: str
     lanes: Callable[[dict[str, Any], str, int], Iterator[tuple[str, str, dict[str, Any]]]]
-    counted: str = ""
+    usual: int
 
-    def plans(self, settings: Mapping[str, Any], process: str, count: int) -> list[LanePlan]:
-        """The lanes, at most `MOST_LANES`.
+    def plans(self, settings: Mapping[str, Any], process: str, most: int | None = None) -> list[LanePlan]:
+        """The lanes.
 
         Args:
             settings: of the run that the question is about, by the names of `SamplerConfig`; untrusted.
             process: the checkpoint's noise.
-            count: of `counted`.
+            most: how many lanes at most; the usual number by default.
 
         Raises:
-            InputError: settings that no lane can have, or a count out of range.
+            InputError: settings that no lane can have, or a number of lanes out of range.
         """
-        if type(count) is not int or not 1 <= count <= MOST_LANES:
-            raise InputError(f"The number of lanes must be a whole number from 1 to {MOST_LANES}.")
+        most = self.usual if most is None else most
+        if type(most) is not int or not 1 <= most <= MOST_LANES:
+            raise InputError(
+                f"The number of lanes must be a whole number from 1 to {MOST_LANES}, not {quoted(most)}."
+            )
         base = dict(settings)
         if base.get("sampler") is None:
             base["sampler"] = default_sampler(process).name
         check_process(SamplerConfig.from_values(base), process, "the checkpoint")
-        lanes = list(self.lanes(base, process, count))[:MOST_LANES]
+        lanes = islice(self.lanes(base, process, most), most)
         return [_plan(label, group, given, process) for label, group, given in lanes]
 
 
@@ -88,8 +92,8 @@ def _plan(label: str, group: str, settings: dict[str, Any], process: str) -> Lan
     return LanePlan(label, about(config, process), group, config)
 
 
-def about(config: SamplerConfig, process: str) -> str:
-    """A lane in one line, and what its seed decides where nothing is drawn."""
+def about(config: SamplerConfig, process: str) -> tuple[str, ...]:
+    """A lane in a few words: sampler, draw, steps, seed."""
     sampler = SAMPLERS[config.sampler]
     told = [sampler.title]
     if not sampler.greedy:
@@ -97,7 +101,7 @@ def about(config: SamplerConfig, process: str) -> str:
     if sampler.paced == BY_CLOCK:
         told.append(f"{config.steps} steps")
     told.append("the seed does not matter" if _seedless(config, process) else f"seed {config.seed}")
-    return " · ".join(told)
+    return tuple(told)
 
 
 def _seedless(config: SamplerConfig, process: str) -> bool:
@@ -112,10 +116,10 @@ def questions_for(process: str) -> dict[str, Question]:
 # ---------------------------------------------------------------- the lanes of each question
 
 
-def _argmax(base, process, count):
+def _argmax(base, process, most):
     """Argmax first, then samples; the seed of the run is the first sample's."""
     yield _name_of_argmax(base, process), "argmax", base | {"draw": "argmax"}
-    yield from _samples(_drawing(base, process), process, count)
+    yield from _samples(_drawing(base, process), process, most - 1)
 
 
 def _name_of_argmax(base: dict[str, Any], process: str) -> str:
@@ -126,14 +130,14 @@ def _name_of_argmax(base: dict[str, Any], process: str) -> str:
     return "argmax draw, random order" if process == "absorbing" else "argmax draw"
 
 
-def _samples(base, process, count):
+def _samples(base, process, most):
     first = SamplerConfig.from_values(base).seed
-    for number in range(count):
+    for number in range(most):
         seed = (first + number) % (MAX_SEED + 1)
         yield f"sample, seed {seed}", "samples", base | {"seed": seed}
 
 
-def _argmaxes(base, process, count):
+def _argmaxes(base, process, most):
     """What "deterministic" may mean, each under its own name, and a sample beside them."""
     ordered = base if SAMPLERS[base["sampler"]].ordered else under(base, "confidence", process)
     yield "argmax, surest first", "", ordered | {"draw": "argmax"}
@@ -143,7 +147,7 @@ def _argmaxes(base, process, count):
     yield from _samples(_drawing(base, process), process, 1)
 
 
-def _temperatures(base, process, count):
+def _temperatures(base, process, most):
     """One seed for all, so that they draw from the same random numbers."""
     base = _drawing(base, process)
     for temperature in TEMPERATURES:
@@ -151,13 +155,13 @@ def _temperatures(base, process, count):
         yield label, "", base | {"temperature": temperature, "draw": "sample"}
 
 
-def _samplers(base, process, count):
+def _samplers(base, process, most):
     names = dict.fromkeys((base["sampler"], *SIDE_BY_SIDE[process]))
     for name in names:
         yield SAMPLERS[name].title, "", under(base, name, process)
 
 
-def _steps(base, process, count):
+def _steps(base, process, most):
     if SAMPLERS[base["sampler"]].paced != BY_CLOCK:
         raise InputError(
             f"{SAMPLERS[base['sampler']].title} takes as many steps as the text needs, so there are no numbers of "
@@ -197,25 +201,23 @@ def under(base: dict[str, Any], sampler: str, process: str) -> dict[str, Any]:
 QUESTIONS = {
     question.name: question
     for question in (
-        Question(
-            "argmax", "Argmax or sampling?", "One argmax run, and samples with a seed each.", _argmax, "samples"
-        ),
+        Question("argmax", "Argmax or sampling?", "One argmax run, and samples with a seed each.", _argmax, 5),
         Question(
             "argmaxes",
             "What does deterministic mean?",
             "The three steps that are called so, argmax in random order, and a sample.",
             _argmaxes,
+            5,
         ),
         Question(
             "temperature",
             "What does temperature do?",
             "The same random numbers at seven temperatures, from argmax up.",
             _temperatures,
+            len(TEMPERATURES),
         ),
-        Question("samplers", "Which sampler?", "The same settings under several samplers.", _samplers),
-        Question("steps", "How many steps?", "The same seed in 4 to 128 steps.", _steps),
-        Question(
-            "seeds", "How much does chance decide?", "Samples that differ in their seed only.", _samples, "samples"
-        ),
+        Question("samplers", "Which sampler?", "The same settings under several samplers.", _samplers, 7),
+        Question("steps", "How many steps?", "The same seed in 4 to 128 steps.", _steps, len(STEPS)),
+        Question("seeds", "How much is chance?", "Samples that differ in their seed only.", _samples, 5),
     )
 }

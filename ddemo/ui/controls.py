@@ -31,18 +31,20 @@ class Controls:
     Attributes:
         process: the noise that the checkpoint reverses.
         can_end: whether it has a token that ends a text.
+        place: what the controls' ids begin with, where a page has them twice.
         inputs: setting -> control.
         about: what the chosen sampler is, and what the seed decides where nothing is drawn.
     """
 
     process: str
     can_end: bool
+    place: str = ""
     inputs: dict[str, gr.components.Component] = field(default_factory=dict)
     about: About | None = None
 
     @classmethod
-    def of(cls, process: str, codec: TextCodec) -> "Controls":
-        return cls(process, len(codec.ends) > 0)
+    def of(cls, process: str, codec: TextCodec, place: str = "") -> "Controls":
+        return cls(process, len(codec.ends) > 0, place)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -72,12 +74,14 @@ class Controls:
 
     def add_about(self) -> None:
         """Put the lines here that tell what the sampler is."""
-        self.about = About(about(default_sampler(self.process)), elem_classes=["dd-plain"], elem_id="about")
+        told = about(default_sampler(self.process))
+        self.about = About(told, elem_classes=["dd-plain"], elem_id=f"{self.place}about")
 
     def _made(self, name: str, sampler: Sampler) -> gr.components.Component:
         setting = SETTINGS[name]
         shown = {"value": setting.default, "label": setting.label} | self.shown(name, sampler, first=True)
-        shown |= {"min_width": 120, "elem_id": name.replace("_", "-"), "elem_classes": ["dd-setting"]}
+        shown |= {"min_width": 120, "elem_id": self.place + name.replace("_", "-")}
+        shown["elem_classes"] = ["dd-setting", f"dd-of-{name.replace('_', '-')}"]
         if name == CHOICE:
             choices = [(item.title, item.name) for item in of_process(self.process)]
             return gr.Dropdown(**shown | {"choices": choices, "value": sampler.name, "min_width": 240})
@@ -157,7 +161,7 @@ def headings() -> str:
         for sampler in of_process(process):
             if sampler.group != group:
                 group = sampler.group
-                item = f".dd-{process} #sampler li[aria-label={json.dumps(sampler.title)}]"
+                item = f".dd-{process} .dd-of-sampler li[aria-label={json.dumps(sampler.title)}]"
                 rules += [f"{item} {{ margin-top: 30px; }}", f"{item}::before {{ content: {json.dumps(group)}; }}"]
     return "\n".join(rules)
 

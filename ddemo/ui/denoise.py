@@ -5,7 +5,7 @@ import logging
 import secrets
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -19,6 +19,9 @@ from ddemo.ui.examples import EXAMPLE_RUN, trace_of, tries_for
 from ddemo.ui.notice import Notice, tell
 from ddemo.ui.resident import Resident
 from ddemo.ui.run_charts import RunCharts
+from ddemo.ui.second_look import add_second_look
+from ddemo.ui.step_panel import add_step_panel
+from ddemo.ui.take_home import add_take_home
 from ddemo.ui.token_canvas import TokenCanvas
 from ddemo.ui.token_canvas.messages import Messages, draft, say
 from ddemo.ui.visits import AT_ONCE, SentMessages, Visit, new_run_id
@@ -27,29 +30,35 @@ log = logging.getLogger(__name__)
 
 EXAMPLE_NOTE = "This is a recorded run: drag the slider to watch it come out of the noise."
 UNEXPECTED = "Something went wrong on the server, and the run ended here; your text is as you left it."
-GONE = "The server no longer has this run (it may have restarted): press Denoise to begin a new one."
 ASK_FOR_DRAFT = """(text, length) => {
   document.dispatchEvent(new CustomEvent('ddemo:draft', {detail: {text, length: Number(length) || 0}}));
 }"""
 
 
-def denoise_tab(resident: Resident) -> None:
-    """Lay out the tab and connect its controls; must be called inside a Blocks context."""
+def denoise_tab(resident: Resident) -> "Carried":
+    """Lay out the tab and connect its controls; must be called inside a Blocks context.
+
+    Returns:
+        What another tab may carry over.
+    """
     sent = SentMessages()
     visit = gr.State(Visit.new())  # copied for each session
     # Set on load as well, because Gradio forgets only what was set once a session has closed.
     gr.on(None, Visit.new, None, visit, queue=False, show_progress="hidden", api_visibility="private")
     controls = Controls.of(resident.process, resident.codec)
-    text, length, new_seed, buttons, notice = _lay_out(resident, controls)
+    text, length, new_seed, buttons, notice, carry = _lay_out(resident, controls)
     run_button, stop_button = buttons
     canvas = TokenCanvas(
         _first_value(resident),
-        draft=_named("draft", partial(draft_of, resident)),
-        messages=_named("messages", sent.since),
+        draft=named("draft", partial(draft_of, resident)),
+        messages=named("messages", sent.since),
         elem_id="canvas",
         elem_classes=["dd-plain"],
     )
+    add_second_look(resident, sent, visit, canvas)
     RunCharts(elem_id="charts", elem_classes=["dd-plain"])
+    add_step_panel(resident, visit)
+    add_take_home(resident, visit, canvas, notice, (text, length, new_seed), controls, partial(draft_of, resident))
     outputs = [canvas, notice, run_button, stop_button, controls.inputs["seed"]]
     streaming = {
         "outputs": outputs,
@@ -69,6 +78,16 @@ def denoise_tab(resident: Resident) -> None:
     stop_button.click(stop, visit, None, **quiet)
     canvas.text(take_text, [text, length], [text, length], trigger_mode="multiple", **quiet)
     gr.on([text.change, length.change], None, [text, length], None, js=ASK_FOR_DRAFT)
+    return Carried(text, length, controls, carry)
+
+
+class Carried(NamedTuple):
+    """The tab's text, new tokens and settings, and the button that carries them over."""
+
+    text: gr.Textbox
+    length: gr.Number
+    controls: Controls
+    button: gr.Button
 
 
 def _lay_out(resident: Resident, controls: Controls):
@@ -83,21 +102,24 @@ def _lay_out(resident: Resident, controls: Controls):
             max_lines=12,
             max_length=100_000,
             elem_id="text",
+            elem_classes=["dd-text"],
         )
         with gr.Row(elem_classes=["dd-try"]):
             chips = [gr.Button(item.title, size="sm", elem_classes=["dd-chip"]) for item in tries]
+            carry = gr.Button("Compare this text", size="sm", elem_id="carry", elem_classes=["dd-chip", "dd-carry"])
         with gr.Row(elem_classes=["dd-main-settings"], equal_height=True):
             controls.add(CHOICE)
             length = gr.Number(tries[0].length, label="New tokens", precision=0, min_width=120, elem_id="length")
             controls.add(DRAW)
             with gr.Column(min_width=160, elem_classes=["dd-go"]):
                 run_button = gr.Button("Denoise", variant="primary", elem_id="denoise")
-                stop_button = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
+                look = {"variant": "stop", "elem_id": "stop", "elem_classes": ["dd-stop"]}
+                stop_button = gr.Button("Stop", visible=False, **look)
         with gr.Row(elem_classes=["dd-sampler-settings"]):
             with gr.Column(min_width=320, elem_classes=["dd-about-column"]):
                 controls.add_about()
             controls.add(*controls.of_samplers)
-        notice = Notice(elem_id="notice", elem_classes=["dd-plain"])
+        notice = Notice(elem_id="notice", elem_classes=["dd-plain", "dd-notice-line"])
         with gr.Accordion("More settings", open=False, elem_classes=["dd-more"]), gr.Row():
             controls.add(*OF_ANY_RUN)
             new_seed = gr.Checkbox(
@@ -106,7 +128,7 @@ def _lay_out(resident: Resident, controls: Controls):
     controls.connect()
     for chip, item in zip(chips, tries, strict=True):
         chip.click(None, [], [text, length], js=f"() => {json.dumps([item.text, item.length])}")
-    return text, length, new_seed, (run_button, stop_button), notice
+    return text, length, new_seed, (run_button, stop_button), notice, carry
 
 
 class _Wiring:
@@ -144,11 +166,7 @@ class _Wiring:
             asked = data_of(event)
             source, step, cells = asked.get("run"), asked.get("step"), asked.get("cells")
             segment = asked.get("segment")
-            before = visit.runs.get(source) if isinstance(source, str) else None
-            if source == EXAMPLE_RUN:
-                before = trace_of(self.resident.id)
-            if before is None:
-                raise InputError(GONE)
+            before = visit.find(source, self.resident.id)
             yield from self._wait_for_checkpoint()
             trace = runs.proceed(self.resident.get(), before, step, cells, segment)
             run = new_run_id()
@@ -164,6 +182,7 @@ class _Wiring:
             yield {self.run_button: gr.update(visible=False), self.stop_button: gr.update(visible=True)}
             run, trace, messages, first, notes = yield from prepare()
             visit.remember(run, trace)
+            visit.under_way.add(run)
             yield {
                 self.canvas: self.sent.add(run, first),
                 self.notice: tell(" ".join(notes)),
@@ -177,6 +196,8 @@ class _Wiring:
         except Exception:
             log.exception("a run failed")
             yield {self.notice: tell(UNEXPECTED, "error"), **self._idle()} | self._failed(run, trace, messages)
+        finally:
+            visit.under_way.discard(run)
 
     def _wait_for_checkpoint(self) -> Iterator[dict]:
         if self.resident.loading:
@@ -238,8 +259,8 @@ def _first_value(resident: Resident) -> str:
     return draft_of(resident, first.text, first.length)
 
 
-def _named(name: str, function):
-    """Gradio calls a server function by its `__name__`, with JavaScript's two arguments as one list."""
+def named(name: str, function):
+    """A server function: Gradio calls it by its `__name__`, with JavaScript's two arguments as one list."""
 
     def call(sent):
         first, second = sent if isinstance(sent, list) and len(sent) == 2 else (None, None)

@@ -5,10 +5,17 @@ from pathlib import Path
 import gradio as gr
 
 from ddemo.ui.api import add_api
+from ddemo.ui.compare import TAB, compare_tab
 from ddemo.ui.controls import headings
 from ddemo.ui.denoise import denoise_tab
+from ddemo.ui.judge_seat import JudgeSeat
+from ddemo.ui.lanes import source as lanes_source
+from ddemo.ui.plot_view import source as plot_source
 from ddemo.ui.resident import Resident
 from ddemo.ui.run_charts import source as charts_source
+from ddemo.ui.second_look import source as look_source
+from ddemo.ui.step_panel import source as step_source
+from ddemo.ui.take_home import source as home_source
 from ddemo.ui.token_canvas import source
 
 HERE = Path(__file__).parent
@@ -48,8 +55,12 @@ HEAD = """
 """
 
 
-def build_demo(resident: Resident) -> gr.Blocks:
-    """The whole page over one resident checkpoint; launch it with `launch_arguments`."""
+def build_demo(resident: Resident, judge: str | None = None) -> gr.Blocks:
+    """The whole page over one resident checkpoint; launch it with `launch_arguments`.
+
+    Args:
+        judge: path or Hub id of the model that judges texts; by default the one that is installed, if any.
+    """
     with gr.Blocks(title="ddemo", analytics_enabled=False, elem_id="ddemo") as demo:
         gr.HTML(
             f"{resident.id}",
@@ -58,7 +69,11 @@ def build_demo(resident: Resident) -> gr.Blocks:
             apply_default_css=False,
             elem_classes=["dd-plain"],
         )
-        denoise_tab(resident)
+        with gr.Tabs(elem_classes=["dd-tabs"]) as tabs:
+            with gr.Tab("Denoise", id="denoise"):
+                carried = denoise_tab(resident)
+            with gr.Tab("Compare", id=TAB) as tab:
+                compare_tab(resident, JudgeSeat(judge), tabs, tab, carried)
         add_api(resident)
     return demo.queue(max_size=QUEUE_SIZE, default_concurrency_limit=4)
 
@@ -72,7 +87,18 @@ def launch_arguments() -> dict:
     return {
         "theme": theme(),
         "css": "\n".join(
-            [source("palette.css"), source("canvas.css"), charts_source("charts.css"), _own_css(), headings()]
+            [
+                source("palette.css"),
+                source("canvas.css"),
+                look_source("look.css"),
+                charts_source("charts.css"),
+                plot_source("plot.css"),
+                step_source("panel.css"),
+                home_source("panel.css"),
+                lanes_source("lanes.css"),
+                _own_css(),
+                headings(),
+            ]
         ),
         "head": HEAD,
         "ssr_mode": False,

@@ -1,7 +1,9 @@
 """The checkpoint that a running server holds and the engine that its visitors share, loaded beside the page."""
 
 import threading
+from functools import cached_property
 
+from ddemo.compare.lanes import pace_of
 from ddemo.denoisers import Checkpoint, TextCodec, find_checkpoint, load_checkpoint, load_codec
 from ddemo.denoisers.loading import canvas_limit_of, process_of
 from ddemo.errors import InputError
@@ -54,6 +56,11 @@ class Resident:
         """Runs the lanes of all visitors in one batch. Waits and raises as `get`."""
         self.get()
         return self._engine
+
+    @cached_property
+    def pace(self) -> float:
+        """Seconds that a token takes in a turn, measured once, for estimates. Waits and raises as `get`."""
+        return pace_of(self.get())
 
     def _load(self) -> None:
         try:

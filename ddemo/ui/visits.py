@@ -3,12 +3,15 @@
 import secrets
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from ddemo.errors import InputError
 from ddemo.trace import Trace
+from ddemo.ui.examples import EXAMPLE_RUN, trace_of
 
 AT_ONCE = 8  # runs that share the engine's batch; others wait in the queue
 KEPT_RUNS = 64
+GONE = "The server no longer has this run (it may have restarted): press Denoise to begin a new one."
 
 
 @dataclass
@@ -18,10 +21,14 @@ class Visit:
     Attributes:
         runs: run id -> trace, the last few, so that an edit can go back to one before.
         stop: raised by the Stop button, read between two steps.
+        look_stop: the same for a second look at a run.
+        under_way: ids of the runs that are still going on.
     """
 
     runs: "OrderedDict[str, Trace]"
     stop: bool = False
+    look_stop: bool = False
+    under_way: set[str] = field(default_factory=set)
 
     @classmethod
     def new(cls) -> "Visit":
@@ -32,6 +39,21 @@ class Visit:
         while len(self.runs) > 8:
             self.runs.popitem(last=False)
 
+    def find(self, run: object, checkpoint: str) -> Trace:
+        """The run that a page names: one of the visitor's own, or the recorded one of the checkpoint of this id.
+
+        The recorded run is shared; a visitor who learnt more of it has a copy among their own.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        trace = self.runs.get(run) if isinstance(run, str) else None
+        if trace is None and run == EXAMPLE_RUN:
+            trace = trace_of(checkpoint)
+        if trace is None:
+            raise InputError(GONE)
+        return trace
+
 
 class SentMessages:
     """The messages of recent runs under their unguessable ids, for a browser that missed some."""
@@ -40,20 +62,31 @@ class SentMessages:
         self._kept = kept
         self._lock = threading.Lock()
         self._sent: OrderedDict[str, list[str]] = OrderedDict()
+        self._first: dict[str, int] = {}
 
-    def add(self, run: str, message: str) -> str:
+    def next_of(self, run: str, otherwise: int) -> int:
+        """The number of the run's next message; `otherwise` where none of its messages are kept."""
         with self._lock:
-            self._sent.setdefault(run, []).append(message)
+            return self._first[run] + len(self._sent[run]) if run in self._sent else otherwise
+
+    def add(self, run: str, message: str, number: int = 0) -> str:
+        """Keep a message; `number` is what it has if it is the first that is kept of its run."""
+        with self._lock:
+            if run not in self._sent:
+                self._sent[run], self._first[run] = [], number
+            self._sent[run].append(message)
             while len(self._sent) > self._kept:
-                self._sent.popitem(last=False)
+                gone, _ = self._sent.popitem(last=False)
+                del self._first[gone]
         return message
 
     def since(self, run: str, number: int) -> str:
         """A JSON list of the run's messages from `number` on; empty for a run that is not known."""
         with self._lock:
-            sent = list(self._sent.get(run, ())) if isinstance(run, str) else []
-        first = number if isinstance(number, int) and number > 0 else 0
-        return f"[{','.join(sent[first:])}]"
+            known = isinstance(run, str) and run in self._sent
+            sent, first = (list(self._sent[run]), self._first[run]) if known else ([], 0)
+        begin = max(number - first, 0) if isinstance(number, int) else 0
+        return f"[{','.join(sent[begin:])}]"
 
 
 def new_run_id() -> str:

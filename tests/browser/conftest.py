@@ -71,7 +71,7 @@ def _app(tiny_directory, tmp_path_factory) -> Iterator[PacedApp]:
     scratch = tmp_path_factory.mktemp("browser")
     pace, port = scratch / "pace", free_port()
     command = [sys.executable, "-m", "tests.browser.paced_app", str(pace)]
-    command += ["--port", str(port), "--checkpoint", str(tiny_directory), "--device", "cpu"]
+    command += ["--port", str(port), "--checkpoint", str(tiny_directory), "--device", "cpu", "--judge", "none"]
     with serving(command, port, scratch, environment=clean_environment(OMP_NUM_THREADS="1")) as process:
         yield PacedApp(process, pace)
 

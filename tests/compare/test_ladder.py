@@ -38,6 +38,13 @@ def test_several_prompts_give_argmax_an_error_too(tiny):
     assert values["argmax"]["bits_per_character"].error > 0 and values["samples"]["nfe"].number == 2
 
 
+def test_it_ends_where_more_steps_write_the_same(tiny):
+    *_, ladder = climb(tiny, [TEXT], {}, steps=(4, 6, 8, 16), seeds=1)
+    assert [rung.steps for rung in ladder.rungs] == [4, 6, 8]  # six masks
+    *_, ladder = climb(tiny, [TEXT], {"sampler": "remdm-cap"}, steps=(8, 16), seeds=1)
+    assert [rung.steps for rung in ladder.rungs] == [8, 16]
+
+
 def test_progress_rises_to_the_end(tiny):
     seen = []
     for ladder in climb(tiny, [TEXT], {}, steps=(2, 3), seeds=1):

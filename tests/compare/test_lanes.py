@@ -15,8 +15,8 @@ from ddemo.sampling import Engine, FillRules, SamplerConfig, loop
 TEXT = "The old sailor [MASK:6] into the sea."
 
 
-def plans_of(name="argmax", count=3, **settings):
-    return QUESTIONS[name].plans({"steps": 4} | settings, "absorbing", count)
+def plans_of(samples=3, **settings):
+    return QUESTIONS["argmax"].plans({"steps": 4} | settings, "absorbing", samples + 1)
 
 
 def test_lanes_write_what_each_would_write_alone(tiny):
@@ -33,7 +33,7 @@ def test_lanes_write_what_each_would_write_alone(tiny):
 
 
 def test_a_lane_without_settings_leaves_its_place_empty(tiny):
-    contest = set_up(tiny, [TEXT], 0, [LanePlan("broken", problem="No."), *plans_of(count=2)])
+    contest = set_up(tiny, [TEXT], 0, [LanePlan("broken", problem="No."), *plans_of(samples=2)])
     assert contest.begun == [1, 2, 3] and contest.problems[0] == "No."
     assert contest.groups() == {"argmax": [0], "samples": [1, 2]}
     assert {index for turn in contest.carry_out(tiny) for index, _ in turn} == {1, 2, 3}
@@ -100,13 +100,13 @@ def test_stopping_keeps_every_lane_as_it_stood(tiny):
 
 
 def test_the_cost_counts_tokens_and_what_a_turn_holds(tiny):
-    contest = set_up(tiny, [TEXT], 0, plans_of(count=1))
+    contest = set_up(tiny, [TEXT], 0, plans_of(samples=1))
     cost = cost_of(tiny, contest.runs)
     length = len(contest.runs[0].segments[0].canvas)
     assert (cost.lanes, cost.tokens, cost.turns) == (2, length, 4)
     assert cost.passed == 2 * 4 * length
     assert cost.memory == COPIES * 4 * tiny.denoiser.vocab_size * length * 2 + 2 * 4 * length * 8 * 6
-    guided = set_up(tiny, [TEXT], 0, plans_of(count=1, guidance=1.0))
+    guided = set_up(tiny, [TEXT], 0, plans_of(samples=1, guidance=1.0))
     assert cost_of(tiny, guided.runs).passed == 2 * cost.passed
 
 
@@ -122,7 +122,7 @@ def test_more_than_the_machine_holds_is_refused_with_what_fits(tiny):
 
 
 def test_several_texts_have_all_lanes_each(tiny):
-    contest = set_up(tiny, [TEXT, "The [MASK:3] sea."], 0, plans_of(count=2))
+    contest = set_up(tiny, [TEXT, "The [MASK:3] sea."], 0, plans_of(samples=2))
     assert contest.groups() == {"argmax": [0, 3], "samples": [1, 2, 4, 5]}
     assert len({len(trace.segments[0].canvas) for trace in contest.runs}) == 2
 

@@ -94,7 +94,7 @@ test('shades lie on fixed scales', () => {
   near(S.shade('written', 0.25, 2), 0.25);
   near(S.shade('entropy', 4, 2), 0.5);
   assert.equal(S.shade('entropy', 99, 2), 1);
-  assert.deepEqual([1, 3, 5].map((rank) => S.shade('rank', rank, 5)), [1, 0.5, 0]);
+  assert.deepEqual([1, 3, 5].map((rank) => S.shade('rank', rank, {head: {k: 5}})), [1, 0.5, 0]);
   assert.equal(S.shade('rank', S.OUTSIDE, 5), S.OUTSIDE);
   assert.ok(Number.isNaN(S.shade('final', NaN, 5)));
 });
@@ -233,4 +233,73 @@ test('tables: only cells that say something, formulas made harmless, quotes doub
   assert.equal(curves[0], 'segment,step,gate,mean,entropy,masks,wrote,nfe');
   assert.equal(curves[1], '0,0,,,,3,,0');
   assert.equal(curves.length, 7);
+});
+// ---------------------------------------------------------------- what was worked out afterwards
+
+const u2 = (list) => base64(Uint16Array.from(list));
+const sqrt16 = (list) => u2(list.map((p) => Math.round(65535 * Math.sqrt(p))));
+const f4 = (list) => base64(Float32Array.from(list));
+// RUN asks 3, 2 (the mask and the one masked again), 2 and 1 positions: see the looks above.
+const EXACT = {steps: 4, bytes: 2, p: sqrt16([0.25, 0.6, 0.031, 0.55, 0.92, 0.7, 0.9, 0.95]),
+  rank: u2([2, 1, 137, 1, 1, 1, 1, 1])};
+const SCORES = {k: 'scores', run: 'a', n: 6, final: EXACT};
+const withSize = [open(undefined, {}, {vocab_size: 1000}), ...RUN.slice(1)];
+
+test('exact values leave nothing outside the candidates, on a scale that goes on to the vocabulary', () => {
+  const run = feed([...withSize, SCORES]), ranks = columns(run, 'rank');
+  assert.equal(ranks[1][4], 137);
+  assert.ok(!ranks.flat().includes(S.OUTSIDE));
+  near(columns(run, 'final')[1][4], 0.03, 0.001);
+  assert.equal(S.lastRank(run), 1000);
+  assert.deepEqual([1, 1000, 5000].map((rank) => S.shade('rank', rank, run)), [1, 0, 0]);
+  near(S.shade('rank', Math.sqrt(1000), run), 0.5);
+  const words = S.describe(run, 1, 4, 'rank', 15).value;
+  assert.equal(words, 'in the end “.”: probability .031, rank 137');
+  assert.match(S.matrixCsv(run, 'rank'), /,137,/);
+  assert.doesNotMatch(S.matrixCsv(run, 'rank'), /> 2/);
+});
+
+test('what the second look did not come to stays outside', () => {
+  const part = {...SCORES, final: {steps: 0, bytes: 2, p: '', rank: ''}};
+  const run = feed([...withSize, part]);
+  assert.equal(columns(run, 'rank')[1][4], S.OUTSIDE);
+  assert.equal(S.valueAt(run, run.stops[1], 2, 'rank', 12), 2, 'a candidate that was kept has its place');
+});
+
+test('an exact value is of the token at the end of its segment, and of no other', () => {
+  const run = feed([...withSize, SCORES]), {look} = run.stops[1];
+  assert.equal(S.exactAt(run, run.stops[1], 4, look.where[4], 15).rank, 137);
+  assert.equal(S.exactAt(run, run.stops[1], 4, look.where[4], 14), null);
+  assert.equal(S.exactAt(run, run.stops[1], 1, -1, 11), null);
+});
+
+const PAIRS = [open(undefined, {}, {vocab_size: 1000}),
+  frame(1, [[2, 12, 0.5], [3, 14, 0.6]],
+    [[3, [[12, 0.5], [13, 0.2]]], [2, [[14, 0.6], [12, 0.1]]], [1, [[14, 0.8], [13, 0.05]]]]),
+  frame(2, [[4, 15, 0.95]], [[0.4, [[15, 0.95], [14, 0.02]]]]),
+  {...END, n: 3},
+  {k: 'scores', run: 'a', n: 4, hazard: {steps: 2, p: f4([0.2, 0.6, 0.95]), was: f4([0.5, 0.6, 0.95])}}];
+
+test('clashes are counted by how many tokens were committed together', () => {
+  const run = feed(PAIRS);
+  assert.deepEqual(S.clashCounts(run, 0.5), [
+    {together: 1, commits: 1, clashing: 0, steps: 1}, {together: 2, commits: 2, clashing: 1, steps: 1},
+  ]);
+  assert.equal(S.clashCounts(run, 0.25)[1].clashing, 0);
+  assert.deepEqual(S.clashCsv(run, 0.5).split('\r\n').slice(0, 3), [
+    'together,steps,commits,clashing,share_clashing,keeps_less_than', '1,1,1,0,0,0.5', '2,1,2,1,0.5,0.5',
+  ]);
+  assert.match(S.clashNote(0.5), /less than half of its probability/);
+});
+
+test('the table of curves has a column of clashes where the run was looked at for them', () => {
+  const [head, start, first, second] = S.curvesCsv(feed(PAIRS), 0.5).split('\r\n');
+  assert.ok(head.endsWith(',nfe,together,clashing'));
+  assert.ok(start.endsWith(',,'));
+  assert.ok(first.endsWith(',2,1') && second.endsWith(',1,0'));
+  assert.ok(S.curvesCsv(feed(PAIRS.slice(0, 4))).split('\r\n')[0].endsWith(',nfe'));
+});
+
+test('large numbers are grouped', () => {
+  assert.deepEqual([7, 137, 2823, 50257, 1000000].map(S.whole), ['7', '137', '2,823', '50,257', '1,000,000']);
 });

@@ -21,10 +21,10 @@ from ddemo.sampling.samplers import of_process
 from ddemo.ui import denoise as denoise_module
 from ddemo.ui import examples as examples_module
 from ddemo.ui import resident as resident_module
-from ddemo.ui.denoise import GONE, UNEXPECTED, _named, data_of, draft_of, stop, take_text
+from ddemo.ui.denoise import UNEXPECTED, data_of, draft_of, named, stop, take_text
 from ddemo.ui.examples import EXAMPLE_RUN, FEW_WORDS, TRY, trace_of, tries_for
 from ddemo.ui.resident import Resident
-from ddemo.ui.visits import SentMessages
+from ddemo.ui.visits import GONE, SentMessages
 from tests.ui.conftest import HeldCheckpoint, Page, Shown
 from tests.ui.reader import Reader
 
@@ -537,7 +537,7 @@ def test_a_failure_to_load_does_not_collect_those_who_asked(loading):
 
 def answer(resident, *sent) -> dict:
     """The draft function as Gradio calls it: JavaScript's arguments in one list, or one alone."""
-    function = _named("draft", lambda text, length: draft_of(resident, text, length))
+    function = named("draft", lambda text, length: draft_of(resident, text, length))
     assert function.__name__ == "draft"
     return json.loads(function(list(sent) if len(sent) != 1 else sent[0]))
 

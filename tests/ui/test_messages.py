@@ -1,5 +1,6 @@
 """Messages to the browser: a reader that knows only the format gets back what the trace holds."""
 
+import base64
 import json
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import pytest
 
 from ddemo import runs
 from ddemo.denoisers import load_checkpoint
+from ddemo.rescoring import final_scores, final_scores_cost, hazard_cost, parallel_hazard
 from ddemo.sampling import SamplerConfig, read_text
 from ddemo.sampling.samplers import of_process
 from ddemo.trace import Trace
@@ -100,6 +102,7 @@ def test_the_head_says_how_to_read_what_follows(tiny):
         "k": 5,
         "id_bytes": 2,
         "hmax": pytest.approx(np.log(tiny.codec.vocab_size), abs=1e-4),
+        "vocab_size": tiny.codec.vocab_size,
         "settings": trace.config.as_dict(),
     }
     assert json.loads(Messages("r", begun(tiny, temperature=0.0)).open())["head"]["draw"] == "argmax"
@@ -287,6 +290,67 @@ def test_a_whole_run_is_the_streamed_one(tiny):
     assert whole.last.text() == streamed.last.text()
 
 
+# ---------------------------------------------------------------- what was worked out afterwards
+
+
+def looked_at(checkpoint, trace: Trace) -> Trace:
+    list(runs.carry_out(checkpoint, trace))
+    trace.final_scores, trace.hazard = final_scores(checkpoint, trace), parallel_hazard(checkpoint, trace)
+    return trace
+
+
+def array(text: str, kind: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), kind)
+
+
+def test_the_end_says_what_a_second_look_would_cost(tiny):
+    trace = begun(tiny, steps=4, guidance=1.0)
+    list(runs.carry_out(tiny, trace))
+    rows = json.loads(Messages("r", trace).end())["rows"]
+    assert rows == {"final": final_scores_cost(trace), "hazard": hazard_cost(trace)} == {"final": 8, "hazard": 20}
+    uniform = load_checkpoint("exact-world-uniform")
+    trace = runs.begin(uniform, "The", 5, SamplerConfig(sampler="uniform-ancestral", steps=3))
+    list(runs.carry_out(uniform, trace))
+    assert json.loads(Messages("r", trace).end())["rows"] == {"final": 3, "hazard": None}
+
+
+def test_scores_keep_true_ranks_and_digits_enough(tiny):
+    trace = looked_at(tiny, begun(tiny, steps=4))
+    message = json.loads(Messages("r", trace).scores(6))
+    assert (message["k"], message["run"], message["n"]) == ("scores", "r", 6)
+    final, hazard = message["final"], message["hazard"]
+    assert (final["steps"], final["bytes"]) == (hazard["steps"], 2) == (4, 2)
+    np.testing.assert_array_equal(array(final["rank"], "<u2"), trace.final_scores.rank)
+    assert trace.final_scores.rank.max() > 5
+    p = (array(final["p"], "<u2") / 65535) ** 2
+    np.testing.assert_allclose(p, trace.final_scores.probability, rtol=0.005)
+    np.testing.assert_array_equal(array(hazard["p"], "<f4"), trace.hazard.probability)
+    chosen = np.concatenate([frame.chosen for frame in trace.frames])
+    np.testing.assert_array_equal(array(hazard["was"], "<f4"), chosen)
+
+
+def test_ranks_in_the_largest_vocabularies_fit(tiny):
+    trace = looked_at(tiny, begun(tiny, steps=4))
+    for size, bytes_ in ((2**16 - 1, 2), (2**16, 4)):
+        other = replace(trace, checkpoint=trace.checkpoint | {"vocab_size": str(size)})
+        ranks = np.full_like(trace.final_scores.rank, size)
+        other.final_scores = replace(trace.final_scores, rank=ranks)
+        final = json.loads(Messages("r", other).scores())["final"]
+        assert final["bytes"] == bytes_ and (array(final["rank"], f"<u{bytes_}") == size).all()
+
+
+def test_a_stored_run_brings_its_scores_along(tiny):
+    trace, reader = looked_at(tiny, begun(tiny, steps=4)), Reader()
+    whole = Messages("r", trace).whole()
+    reader.take(whole)  # numbers without a gap
+    *_, end, scores = json.loads(whole)["m"]
+    assert (end["k"], scores["k"], scores["n"]) == ("end", "scores", end["n"] + 1)
+    part = replace(trace, final_scores=None)
+    *_, scores = json.loads(Messages("r", part).whole())["m"]
+    assert "hazard" in scores and "final" not in scores
+    assert json.loads(Messages("r", replace(part, hazard=None)).whole())["m"][-1]["k"] == "end"
+
+
 # ---------------------------------------------------------------- text stays data
 
 
@@ -305,7 +369,7 @@ def test_the_component_has_no_template_that_could_run_text():
     """Gradio evaluates `${}` of a template, and fills `{{}}` into it: the canvas has neither."""
     template = (CANVAS / "canvas.html").read_text(encoding="utf-8")
     assert "dd-" in template and "${" not in template and "{{" not in template
-    scripts = "".join((CANVAS / name).read_text(encoding="utf-8") for name in ("model.js", "view.js"))
+    scripts = "".join((CANVAS / name).read_text(encoding="utf-8") for name in ("model.js", "sheet.js", "view.js"))
     assert "innerHTML" not in scripts and "insertAdjacentHTML" not in scripts and "eval(" not in scripts
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ddemo import runs
+from ddemo.rescoring import HAZARDOUS, final_scores, parallel_hazard
+from ddemo.sampling import SamplerConfig
 from ddemo.ui.examples import stored_trace
 from ddemo.ui.run_charts import RunCharts, source
 from ddemo.ui.token_canvas.messages import Messages
@@ -62,6 +65,48 @@ def test_the_recorded_run_reads_as_its_trace_says(node):
     assert seen["masks"] == masks
     standing = {mark["at"]: mark["column"] for mark in seen["order"] if mark["stands"]}
     assert standing == {position: step for position, (step, _) in written.items()}
+
+
+READ_SCORES = """
+const M = require(process.argv[1]), S = require(process.argv[2]);
+const message = JSON.parse(require('fs').readFileSync(0, 'utf8'));
+const run = M.runShown(M.receive(M.initial(), message).state);
+const shares = [0.5, 0.95, 0.99, 1];
+console.log(JSON.stringify({
+  share: M.SHARE, counts: shares.map((share) => S.clashCounts(run, share)),
+  ranks: S.matrix(run, 'rank').columns.map((column) => Array.from(column)),
+  final: S.matrix(run, 'final').columns.map((column) => Array.from(column)),
+}));
+"""
+
+
+@pytest.mark.parametrize("sampler", ["confidence", "remdm-cap"])
+def test_what_was_worked_out_is_read_as_the_trace_has_it(node, tiny, sampler):
+    config = SamplerConfig(sampler=sampler, steps=5, seed=1)
+    trace = runs.begin(tiny, "The old sailor [MASK:12] into the sea, and said [MASK:14] at all.", 0, config)
+    list(runs.carry_out(tiny, trace))
+    trace.final_scores, trace.hazard = final_scores(tiny, trace), parallel_hazard(tiny, trace)
+    files = [str(UI / "token_canvas" / "model.js"), str(UI / "run_charts" / "series.js")]
+    whole = Messages("r", trace).whole()
+    done = subprocess.run([node, "-e", READ_SCORES, *files], input=whole, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert seen["share"] == HAZARDOUS
+    for share, counts in zip((0.5, 0.95, 0.99, 1.0), seen["counts"], strict=True):
+        expected = [
+            {"together": row.together, "commits": row.commits, "clashing": row.hazardous, "steps": row.steps}
+            for row in trace.hazard.by_count(trace, share)
+        ]
+        assert counts == expected
+    assert any(row["clashing"] for row in seen["counts"][-1])
+    compared = 0
+    for frame in (frame for frame in trace.frames if frame.fresh):
+        p, rank = trace.final_scores.at(trace, frame.step)
+        for row, position in enumerate(frame.positions.tolist()):
+            assert seen["ranks"][frame.step][position] == rank[row]
+            assert seen["final"][frame.step][position] == pytest.approx(p[row], rel=0.005)
+            compared += rank[row] > 5
+    assert compared > 20, "most lie beyond the candidates kept"
 
 
 def test_scripts_run_together_as_one_function_body(node):

@@ -27,11 +27,11 @@ def test_model_under_node(node):
 
 
 def test_scripts_run_together_as_one_function_body(node):
-    """Gradio puts model, view and the call into one `new Function(...)`."""
+    """Gradio puts model, sheet, view and the call into one `new Function(...)`."""
     script = (
         "const read = (file) => require('fs').readFileSync(file, 'utf8');"
         "new Function('element', 'host', process.argv.slice(1).map(read).join('\\n'));"
     )
-    files = [str(CANVAS / "model.js"), str(CANVAS / "view.js")]
+    files = [str(CANVAS / name) for name in ("model.js", "sheet.js", "view.js")]
     done = subprocess.run([node, "-e", script, *files], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

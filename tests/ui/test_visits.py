@@ -13,10 +13,10 @@ from ddemo import runs
 from ddemo.sampling import SamplerConfig
 from ddemo.sampling.engine import LEAD
 from ddemo.ui import examples
-from ddemo.ui.denoise import GONE, UNEXPECTED
+from ddemo.ui.denoise import UNEXPECTED
 from ddemo.ui.examples import EXAMPLE_RUN
 from ddemo.ui.page import QUEUE_SIZE
-from ddemo.ui.visits import AT_ONCE, SentMessages, Visit, new_run_id
+from ddemo.ui.visits import AT_ONCE, GONE, SentMessages, Visit, new_run_id
 from tests.ui.conftest import HeldCheckpoint
 from tests.ui.reader import Reader
 from tests.ui.server import Browser, api_values, serve

@@ -704,3 +704,127 @@ test('canvas.html is static and the palette keeps text readable', () => {
     }
   }
 });
+// ---------------------------------------------------------------- what was worked out afterwards
+
+const f4 = (list) => base64(Float32Array.from(list));
+const u2 = (list) => base64(Uint16Array.from(list));
+const sqrt16 = (list) => u2(list.map((p) => Math.round(65535 * Math.sqrt(p))));
+
+// Two tokens at step 1, one at step 2.
+const PAIR = [
+  open('p'),
+  frame(1, [[2, 12, 0.5], [3, 14, 0.6]],
+    [[2, 3, GUESSES], [3, 2, [[14, 0.6], [12, 0.1]]], [4, 1, [[15, 0.9], [14, 0.05]]]], {run: 'p'}),
+  frame(2, [[4, 15, 0.95]], [[4, 0.5, [[15, 0.95], [14, 0.02]]]], {run: 'p'}),
+  {k: 'end', run: 'p', n: 3, state: 'finished', say: '', seconds: 0.5, rows: {final: 2, hazard: 2}},
+];
+const HAZARD = {steps: 2, p: f4([0.2, 0.6, 0.95]), was: f4([0.5, 0.6, 0.95])};
+const FINAL = {steps: 2, bytes: 2, p: sqrt16([0.5, 0.6, 0.9, 0.95]), rank: u2([1, 1, 137, 1])};
+const SCORES = {k: 'scores', run: 'p', n: 4, final: FINAL, hazard: HAZARD};
+
+test('scores make another run object and leave the stops, which others share, as they are', () => {
+  const before = feed(PAIR), after = feed([SCORES], before);
+  const [old, run] = [M.runShown(before), M.runShown(after)];
+  assert.notEqual(run, old);
+  assert.equal(old.exact, null);
+  assert.deepEqual(run.stops, old.stops);
+  assert.equal(run.next, 5);
+  assert.deepEqual(run.rows, {final: 2, hazard: 2});
+  const {p, rank, ends} = run.exact.of.get(run.stops[1].look);
+  assert.deepEqual([...rank], [1, 1, 137]);
+  near(p[2], 0.9, 1e-4);
+  assert.equal(ends, run.stops[2].tokens);
+  assert.equal(run.clashes.of.get(run.stops[2].commits[2]).others, 1);
+  assert.equal(run.clashes.of.get(run.stops[2].commits[4]).others, 0);
+});
+
+test('a token that keeps less than the share clashes from its commit on, and says so', () => {
+  const state = feed([...PAIR, SCORES]);
+  const clashing = (at, share) => M.cells(M.setShare(M.goTo(state, at), share)).map((cell) => cell.clash);
+  assert.deepEqual(clashing(0, 0.5), [false, false, false, false, false]);
+  assert.deepEqual(clashing(1, 0.5), [false, false, true, false, false]);
+  assert.deepEqual(clashing(2, 0.5), [false, false, true, false, false]);
+  assert.deepEqual(clashing(2, 0.25), [false, false, false, false, false]);
+  assert.ok(!clashing(2, 0.75)[3], 'it lost nothing');
+  const [, , cell] = M.cells(state);
+  assert.match(M.describe(cell), /clashes: given the other of its step \.20, was \.50/);
+  assert.equal(M.marksOf(M.runShown(state)).clash, true);
+  assert.equal(M.marksOf(M.runShown(feed(PAIR))).clash, false);
+  const edited = M.maskSpan(state, 2, 2);
+  assert.equal(M.cells(edited)[2].clash, false, 'it no longer stands');
+});
+
+test('single precision decides as where the numbers come from', () => {
+  const was = Math.fround(0.3), given = {p: Math.fround(Math.fround(0.1) * was), was, others: 2};
+  assert.equal(M.isClash(given, 0.1), false);
+  assert.equal(M.isClash({...given, p: given.p - 1e-9}, 0.1), true);
+  assert.equal(M.isClash({...given, p: 0, others: 0}, 0.1), false, 'committed alone');
+  assert.equal(M.isClash({p: 0, was: 0, others: 3}, 1), false);
+});
+
+test('a continued run and the run that it left have their own scores over the stops that they share', () => {
+  const branch = {k: 'branch', run: 'q', n: 0, from: 'p', step: 1, fromSegment: null, head: PAIR[0].head, vocab: {},
+    segment: null};
+  let state = feed([...PAIR, SCORES, branch,
+    frame(2, [[4, 14, 0.05]], [[4, 0.5, [[15, 0.95], [14, 0.05]]]], {run: 'q', n: 1}),
+    {k: 'end', run: 'q', n: 2, state: 'finished', say: '', seconds: 1}]);
+  assert.equal(M.runShown(state).clashes, null);
+  assert.equal(M.cells(M.goTo(state, 1))[2].clash, false);
+  state = M.runOf(state, 'p');
+  assert.equal(M.cells(M.goTo(state, 1))[2].clash, true, 'cells of a shared stop are made for the run on show');
+  const other = {...SCORES, run: 'q', n: 3, final: {...FINAL, rank: u2([1, 1, 2, 2])}};
+  state = feed([other], state);
+  const [p, q] = ['p', 'q'].map((id) => state.runs.get(id));
+  assert.equal(p.stops[1], q.stops[1]);
+  assert.deepEqual([p, q].map((run) => run.exact.of.get(run.stops[1].look).rank[2]), [137, 2]);
+});
+
+test('what an end of text brought along was not drawn, and a mask has no probability', () => {
+  const filled = [open('f'),
+    frame(1, [[2, 12, 0.5], [3, 14, 0], [4, MASK, 0]], [[2, 3, GUESSES], [3, 2, GUESSES], [4, 1, GUESSES]], {run: 'f'}),
+    {k: 'end', run: 'f', n: 2, state: 'stopped', say: '', seconds: 1},
+    {k: 'scores', run: 'f', n: 3, hazard: {steps: 1, p: f4([0.5, 0, 0]), was: f4([0.5, 0, 0])}}];
+  const run = M.runShown(feed(filled));
+  assert.deepEqual([...run.clashes.of.values()].map(({p, others}) => [p, others]), [[0.5, 0]]);
+  assert.equal(run.exact, null);
+});
+
+test('scores of a part, one kind after the other, and scores that do not fit', () => {
+  const part = {...SCORES, hazard: undefined,
+    final: {steps: 1, bytes: 2, p: sqrt16([0.5, 0.6, 0.9]), rank: u2([1, 1, 9])}};
+  let state = feed([...PAIR, part]);
+  assert.equal(M.runShown(state).exact.steps, 1);
+  assert.equal(M.runShown(state).exact.of.size, 1);
+  state = feed([{...SCORES, n: 5, final: undefined}], state);
+  assert.ok(M.runShown(state).exact && M.runShown(state).clashes, 'what came before is kept');
+  for (const wrong of [{final: {...FINAL, steps: 3}}, {final: {...FINAL, rank: u2([1])}},
+    {hazard: {...HAZARD, p: f4([0.1])}}, {hazard: {...HAZARD, steps: -1}}, {final: {...FINAL, p: '?'}}]) {
+    const {state: next, warning} = M.receive(feed(PAIR), {k: 'scores', run: 'p', n: 4, ...wrong});
+    assert.match(warning, /malformed scores/);
+    assert.equal(M.runShown(next).next, 5, 'it is not asked for again');
+    assert.equal(M.runShown(next).exact, null);
+  }
+});
+
+test('ranks of four bytes are read as such, and a gap before scores is asked for', () => {
+  const wide = {...FINAL, bytes: 4, rank: base64(Uint32Array.from([1, 70000, 3, 4]))};
+  const run = M.runShown(feed([...PAIR, {...SCORES, final: wide}]));
+  assert.equal(run.exact.of.get(run.stops[1].look).rank[1], 70000);
+  const early = M.receive(feed(PAIR), {...SCORES, n: 5});
+  assert.deepEqual(early.fetch, {run: 'p', n: 4});
+  const {state} = M.supply(early.state, 'p', [SCORES]);
+  assert.equal(M.runShown(state).next, 6);
+  assert.ok(M.runShown(state).exact);
+});
+
+test('a stored run has its scores, and is known as stored', () => {
+  const state = feed([{k: 'trace', run: 'p', m: [...PAIR, SCORES]}]);
+  const run = M.runShown(state);
+  assert.ok(run.stored && run.exact && run.clashes);
+  assert.equal(run.status, 'finished');
+});
+
+test('small probabilities keep two digits', () => {
+  assert.deepEqual([0.5, 0.0312, 0.00712, 0.00003, 0, 1, NaN].map(M.small),
+    ['.50', '.031', '.0071', '<.0001', '.00', '1.00', '–']);
+});

@@ -8,7 +8,7 @@ import gradio as gr
 from ddemo.ui.token_canvas import source as canvas_source
 
 HERE = Path(__file__).parent
-MOUNT = "mountRunCharts(element, {});"
+MOUNT = "mountRunCharts(element, {exact: true});"
 
 
 @cache

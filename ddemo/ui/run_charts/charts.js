@@ -1,8 +1,9 @@
 /* Heatmap and curves on the page: draws what RunSeries says of the run that the token canvas shows.
  *
  * mountRunCharts(element, host): `element` contains charts.html; `host.root` is where the canvas's events pass
- * (the document, unless a page has several canvases). Hears `ddemo:shown` {shown: the run or null, at: index
- * of the stop on show, pos}; says `ddemo:ask` once (show me what you show), `ddemo:point` {run, pos} while a
+ * (the document, unless a page has several canvases), `host.exact` says that somebody there hears `ddemo:look`
+ * {what: "exact"}, the wish for exact values, and answers with `ddemo:looking` {what, on, text}. Hears `ddemo:shown` {shown: the run or null, at: index
+ * of the stop on show, pos, share}; says `ddemo:ask` once (show me what you show), `ddemo:point` {run, pos} while a
  * cell is under the pointer, `ddemo:goto` {run, step, at, pos} when one is clicked. Asks no server anything.
  *
  * The heatmap is a picture of one pixel a cell, enlarged without smoothing; a new step draws its own column.
@@ -23,6 +24,7 @@ function mountRunCharts(element, host) {
   element.querySelectorAll('[data-ddc]').forEach((node) => { ui[node.dataset.ddc] = node; });
 
   let run = null, at = 0, pos = null; // what the canvas shows
+  let share = CanvasModel.SHARE; // below which a commit clashes
   let hover = null, cursor = null; // {column, at}: under the pointer, and where the keys are
   let curveHover = null; // a column
   let quantity = 'written';
@@ -109,10 +111,13 @@ function mountRunCharts(element, host) {
 
   function pixelOf(stop, cell, value) {
     if (value >= 0) {
-      const level = Math.round(S.shade(quantity, value, stop.look ? stop.look.k : 0) * (LEVELS - 1));
+      const level = Math.round(S.shade(quantity, value, image.run) * (LEVELS - 1));
       return colours[S.QUANTITIES[quantity].ramp][level];
     }
-    if (value === S.OUTSIDE) return colours.outsidePixel;
+    if (value === S.OUTSIDE) {
+      image.seen.add('outside');
+      return colours.outsidePixel;
+    }
     const own = stop.tokens[cell] === stop.mask || stop.commits[cell] || stop.flags[cell] & CanvasModel.NOISE;
     if (own) return 0; // nothing: the hatching shows
     image.seen.add('given');
@@ -120,7 +125,8 @@ function mountRunCharts(element, host) {
   }
 
   function drawColumn(column) {
-    const stop = image.run.stops[column], values = S.columnOf(stop, quantity, image.finals[partAt(column)]);
+    const stop = image.run.stops[column];
+    const values = S.columnOf(image.run, stop, quantity, image.finals[partAt(column)]);
     const strip = new Uint32Array(image.rows);
     values.forEach((value, cell) => { strip[cell] = pixelOf(stop, cell, value); });
     const data = new ImageData(new Uint8ClampedArray(strip.buffer), 1, image.rows);
@@ -134,7 +140,7 @@ function mountRunCharts(element, host) {
     for (let column = 0; column < image.count; column += 1) {
       const stop = image.run.stops[column], ends = image.finals[partAt(column)];
       if (cell >= stop.tokens.length) continue;
-      const one = new Uint32Array([pixelOf(stop, cell, S.valueAt(stop, cell, quantity, ends[cell]))]);
+      const one = new Uint32Array([pixelOf(stop, cell, S.valueAt(image.run, stop, cell, quantity, ends[cell]))]);
       image.context.putImageData(new ImageData(new Uint8ClampedArray(one.buffer), 1, 1), column, cell);
     }
   }
@@ -153,7 +159,8 @@ function mountRunCharts(element, host) {
   function updateImage() {
     const last = image && image.count - 1;
     const goesOn = image && image.quantity === quantity && image.canvas.width >= S.plannedColumns(run)
-      && image.run.stops[last] === run.stops[last] && run.stops.length >= image.count;
+      && image.run.stops[last] === run.stops[last] && run.stops.length >= image.count
+      && image.run.exact === run.exact;
     const parts = goesOn ? S.segments(run) : null;
     if (!goesOn || parts.length !== image.parts.length) {
       startImage();
@@ -253,9 +260,9 @@ function mountRunCharts(element, host) {
 
   function markColour(column, cell) {
     const stop = image.run.stops[column], final = image.finals[partAt(column)][cell];
-    const value = S.valueAt(stop, cell, quantity, final);
+    const value = S.valueAt(image.run, stop, cell, quantity, final);
     if (!(value >= 0)) return colours.ink;
-    const level = Math.round(S.shade(quantity, value, stop.look ? stop.look.k : 0) * (LEVELS - 1));
+    const level = Math.round(S.shade(quantity, value, image.run) * (LEVELS - 1));
     return colours[`${S.QUANTITIES[quantity].ramp}Mark`][level];
   }
 
@@ -401,10 +408,14 @@ function mountRunCharts(element, host) {
     ui.ramp.dataset.ramp = ramp;
     ui.ramp.toggleAttribute('data-turned', rank);
     setText(ui.low, rank ? '1' : '0');
-    setText(ui.high, rank ? String(k || DASH) : quantity === 'entropy' ? `${most}+` : String(most));
-    setText(ui.unit, quantity === 'entropy' ? 'nats' : S.QUANTITIES[quantity].short);
+    const exact = run && run.exact, beyond = run && image && image.seen.has('outside');
+    setText(ui.high, rank ? S.whole((run && S.lastRank(run)) || DASH) : quantity === 'entropy' ? `${most}+` : String(most));
+    const unit = rank && exact ? 'rank, by its logarithm' : S.QUANTITIES[quantity].short;
+    setText(ui.unit, quantity === 'entropy' ? 'nats' : unit);
     setText(ui.outside, quantity === 'rank' ? `> ${k}` : `> ${k}: outside the ${k} kept`);
-    setHidden(ui['key-outside'], !S.ofFinal(quantity));
+    setHidden(ui['key-outside'], !S.ofFinal(quantity) || Boolean(exact && !beyond));
+    const whole = exact && exact.steps >= run.stops[run.stops.length - 1].step;
+    setHidden(ui.exact, !(host && host.exact) || !beyond || run.status === 'running' || whole);
     const name = S.QUANTITIES[quantity].title;
     ui.scroll.setAttribute('aria-label', `Heatmap of the ${name}: arrow keys read a cell, Enter goes there`);
     setText(ui.absent, quantity === 'written' ? 'not written yet' : 'not asked');
@@ -613,6 +624,45 @@ function mountRunCharts(element, host) {
     return cells.length > 6 ? `${cells.slice(0, 5).join(' ')} …` : cells.join(' ');
   }
 
+  // ---------------------------------------------------------------- clashes of tokens committed together
+
+  const SLOT = 76, LEAST_PLOT = 250, TOP = 24, BOTTOM = 150; // pixels: room for a bar, for all, and its ends
+
+  function drawClashes() {
+    const known = Boolean(run && run.clashes), plot = ui['clash-plot'];
+    setHidden(ui.clashes, !known);
+    if (!known) { plot.replaceChildren(); return; }
+    const rows = S.clashCounts(run, share);
+    plot.style.setProperty('--ddc-bars', `${Math.max(LEAST_PLOT, LEFT + SLOT * rows.length + RIGHT)}px`);
+    const width = plot.clientWidth, height = plot.clientHeight;
+    const part = run.clashes.steps < run.stops[run.stops.length - 1].step ? `up to step ${run.clashes.steps}` : '';
+    setText(ui['clash-words'], part);
+    const say = ({together, commits, clashing}) => `${together} together: ${clashing} of ${commits} clash`;
+    const label = rows.length ? rows.map(say).join('; ') : 'No token was committed';
+    setText(ui['clash-note'], S.clashNote(share));
+    const svg = svgNode(null, 'svg', {viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': label});
+    const slot = Math.min(SLOT, (width - LEFT - RIGHT) / Math.max(1, rows.length));
+    const end = LEFT + slot * rows.length, every = S.tickEvery(rows.length, Math.floor((width - LEFT) / 26));
+    svgNode(svg, 'text', {x: 0, y: 13, class: 'ddc-name'}, 'share of the commits that clash');
+    for (const [y, words] of [[TOP, '1'], [BOTTOM, '0']]) {
+      svgNode(svg, 'text', {x: LEFT - 6, y: y + 4, 'text-anchor': 'end'}, words);
+      svgNode(svg, 'line', {x1: LEFT, x2: end, y1: y + 0.5, y2: y + 0.5, class: y === TOP ? 'ddc-grid' : 'ddc-base'});
+    }
+    rows.forEach((row, i) => {
+      const x = LEFT + (i + 0.5) * slot, wide = Math.max(2, slot * 0.62), left = x - wide / 2;
+      const high = ((BOTTOM - TOP) * row.clashing) / row.commits, room = slot >= 52;
+      const bar = svgNode(svg, 'g', {});
+      svgNode(bar, 'title', {}, `${say(row)}, in ${row.steps} step${row.steps === 1 ? '' : 's'}`);
+      svgNode(bar, 'rect', {x: left, y: TOP, width: wide, height: BOTTOM - TOP, class: 'ddc-clash-rest'});
+      svgNode(bar, 'rect', {x: left, y: BOTTOM - high, width: wide, height: high, class: 'ddc-clash-bar'});
+      const words = `${row.clashing} of ${row.commits}`, above = Math.max(TOP + 14, BOTTOM - high - 5);
+      if (room) svgNode(bar, 'text', {x, y: above, class: 'ddc-count', 'text-anchor': 'middle'}, words);
+      if (i % every === 0) svgNode(svg, 'text', {x, y: BOTTOM + 16, 'text-anchor': 'middle'}, String(row.together));
+    });
+    svgNode(svg, 'text', {x: LEFT, y: BOTTOM + 34}, 'tokens committed together in a step');
+    plot.replaceChildren(svg);
+  }
+
   // ---------------------------------------------------------------- when to draw
 
   let dirty = {image: false, all: false}, scheduled = false;
@@ -642,7 +692,7 @@ function mountRunCharts(element, host) {
       paint(all ? 0 : from);
       if (from && !all) repaintWords();
     }
-    if (changed || all || !run) { drawCurves(); drawLegend(); }
+    if (changed || all || !run) { drawCurves(); drawLegend(); drawClashes(); }
     place();
     placeCurves();
     drawLine();
@@ -656,7 +706,7 @@ function mountRunCharts(element, host) {
   }
 
   function heard(event) {
-    const {shown = null, at: index = 0, pos: there = null} = event.detail || {};
+    const detail = event.detail || {}, {shown = null, at: index = 0, pos: there = null} = detail;
     const next = shown && Array.isArray(shown.stops) && shown.stops.length ? shown : null;
     const other = !next || !run || next.stops[0] !== run.stops[0];
     if (other) { hover = cursor = null; curveHover = null; }
@@ -664,8 +714,10 @@ function mountRunCharts(element, host) {
     run = next;
     at = index;
     pos = there;
+    const moved = detail.share > 0 && detail.share !== share;
+    if (moved) share = detail.share;
     if ((hover && !inside(hover)) || (cursor && !inside(cursor))) hover = cursor = null;
-    schedule({image: changed});
+    schedule({image: changed || moved});
   }
 
   const inside = ({column, at: cell}) => run && column < run.stops.length && cell < run.stops[column].tokens.length;
@@ -788,6 +840,11 @@ function mountRunCharts(element, host) {
   ui.quantity.addEventListener('change', () => { quantity = ui.quantity.value; schedule({all: true}); });
   ui.rows.addEventListener('change', () => { ui.scroll.scrollTop = 0; schedule({all: true}); });
   ui.marks.addEventListener('change', () => schedule({all: true}));
+  ui.exact.addEventListener('click', () => say('ddemo:look', {what: 'exact'}));
+  root.addEventListener('ddemo:looking', whileMounted((event) => {
+    const {what, on, text} = event.detail || {};
+    if (what === 'exact') setText(ui.exact, on ? `Stop: ${text}` : 'Exact values');
+  }));
 
   // ---------------------------------------------------------------- files to take away
 
@@ -838,7 +895,7 @@ function mountRunCharts(element, host) {
     context.fillRect(x + 14, y, 120, 13);
     context.fillStyle = colours.muted;
     context.fillText(`${words[1]} ${words[2]}`, x + 141, y + 7);
-    if (!S.ofFinal(quantity)) return;
+    if (ui['key-outside'].hidden) return;
     const far = x + 155 + context.measureText(`${words[1]} ${words[2]}`).width;
     context.fillStyle = colours.outside;
     context.fillRect(far, y, 18, 13);
@@ -846,9 +903,9 @@ function mountRunCharts(element, host) {
     context.fillText(ui.outside.textContent, far + 24, y + 7);
   }
 
-  // The curves with every colour written out, so that they look the same anywhere.
-  function curvesSvg() {
-    const copy = curves.svg.cloneNode(true), from = [curves.svg, ...curves.svg.querySelectorAll('*')];
+  // A drawing with every colour written out, so that it looks the same anywhere.
+  function pictureOf(svg) {
+    const copy = svg.cloneNode(true), from = [svg, ...svg.querySelectorAll('*')];
     const names = ['fill', 'stroke', 'stroke-width', 'stroke-dasharray', 'stroke-linecap', 'stroke-linejoin',
       'font-family', 'font-size', 'font-weight', 'visibility'];
     [copy, ...copy.querySelectorAll('*')].forEach((node, i) => {
@@ -856,30 +913,35 @@ function mountRunCharts(element, host) {
       node.removeAttribute('class');
       for (const name of names) node.setAttribute(name, style.getPropertyValue(name));
     });
+    const {width, height} = svg.viewBox.baseVal;
     copy.setAttribute('xmlns', SVG);
-    copy.setAttribute('width', curves.width);
-    copy.setAttribute('height', curves.height);
-    const {width, height} = curves;
+    copy.setAttribute('width', width);
+    copy.setAttribute('height', height);
     const paper = svgNode(null, 'rect', {x: 0, y: 0, width, height, fill: colours.surface});
     copy.prepend(svgNode(null, 'title', {}, CanvasModel.headline(run)), paper);
     return new XMLSerializer().serializeToString(copy);
   }
 
-  function saveCurvesPng() {
-    const picture = new Image(), scale = 2;
+  function savePng(name, svg) {
+    const picture = new Image(), scale = 2, {width, height} = svg.viewBox.baseVal;
     picture.onload = () => {
-      const canvas = scratch(curves.width * scale, curves.height * scale);
+      const canvas = scratch(width * scale, height * scale);
       canvas.getContext('2d').drawImage(picture, 0, 0, canvas.width, canvas.height);
-      canvas.toBlob((blob) => save('curves.png', blob));
+      canvas.toBlob((blob) => save(name, blob));
     };
-    picture.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(curvesSvg())}`;
+    picture.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(pictureOf(svg))}`;
   }
 
   ui['map-png'].addEventListener('click', () => mapPicture().toBlob((blob) => save(`${quantity}.png`, blob)));
   ui['map-csv'].addEventListener('click', () => saveText(`${quantity}.csv`, S.matrixCsv(run, quantity), 'text/csv'));
-  ui['curves-svg'].addEventListener('click', () => saveText('curves.svg', curvesSvg(), 'image/svg+xml'));
-  ui['curves-png'].addEventListener('click', saveCurvesPng);
-  ui['curves-csv'].addEventListener('click', () => saveText('curves.csv', S.curvesCsv(run), 'text/csv'));
+  const drawings = {curves: () => curves.svg, clash: () => ui['clash-plot'].firstChild};
+  const tables = {curves: () => S.curvesCsv(run, share), clash: () => S.clashCsv(run, share)};
+  for (const [name, title] of [['curves', 'curves'], ['clash', 'clashes']]) {
+    const on = (kind, act) => ui[`${name}-${kind}`].addEventListener('click', act);
+    on('svg', () => saveText(`${title}.svg`, pictureOf(drawings[name]()), 'image/svg+xml'));
+    on('png', () => savePng(`${title}.png`, drawings[name]()));
+    on('csv', () => saveText(`${title}.csv`, tables[name](), 'text/csv'));
+  }
 
   // ---------------------------------------------------------------- the page around
 

@@ -3,7 +3,8 @@
  * Pure functions of the token canvas's run ({head, vocab, stops, status}); nothing else is asked for. Each
  * stop is a column: the start, every step, and the state after each edit, so a column is a place of the
  * player. What was not asked or is not known is NaN, never zero; OUTSIDE says that a token was asked about
- * and is none of the candidates that were kept.
+ * and is none of the candidates that were kept. Where the run was looked at again (`run.exact`, `run.clashes`),
+ * what was found then goes first.
  */
 const RunSeries = ((M) => {
   'use strict';
@@ -76,31 +77,42 @@ const RunSeries = ((M) => {
     return -1;
   }
 
+  /* {p, rank} of the token `id` where a second look worked them out, else null. It did so for what stands at the
+   * end of the look's segment, which after an edit may be something else than what stands in the end. */
+  function exactAt(run, stop, at, row, id) {
+    const found = run && run.exact && row >= 0 ? run.exact.of.get(stop.look) : null;
+    return found && found.rank[row] > 0 && found.ends[at] === id ? {p: found.p[row], rank: found.rank[row]} : null;
+  }
+
   const READ = {
     written: (stop, at) => (stop.commits[at] ? stop.commits[at].p : NaN),
     entropy: (stop, at, row) => (row < 0 ? NaN : M.entropyOf(stop.look.h[row], stop.look.hmax)),
     margin(stop, at, row) {
       return row < 0 || stop.look.k < 2 ? NaN : chance(stop.look, row, 0) - chance(stop.look, row, 1);
     },
-    final(stop, at, row, id) {
+    final(stop, at, row, id, run) {
+      const exact = exactAt(run, stop, at, row, id);
+      if (exact) return exact.p;
       if (row < 0 || id < 0 || !stop.look.k) return NaN;
       const place = placeOf(stop.look, row, id);
       return place < 0 ? OUTSIDE : chance(stop.look, row, place);
     },
-    rank(stop, at, row, id) {
+    rank(stop, at, row, id, run) {
+      const exact = exactAt(run, stop, at, row, id);
+      if (exact) return exact.rank;
       if (row < 0 || id < 0 || !stop.look.k) return NaN;
       const place = placeOf(stop.look, row, id);
       return place < 0 ? OUTSIDE : place + 1;
     },
   };
 
-  /* A quantity at one position of a stop; `final` is the id that finally stands there, -1 when unknown. */
-  const valueAt = (stop, at, quantity, final) => READ[quantity](stop, at, rowOf(stop, at), final);
+  /* A quantity at one position of a run's stop; `final` is the id that finally stands there, -1 when unknown. */
+  const valueAt = (run, stop, at, quantity, final) => READ[quantity](stop, at, rowOf(stop, at), final, run);
 
   /* A quantity at all positions of a stop, Float32Array [length]. */
-  function columnOf(stop, quantity, final) {
+  function columnOf(run, stop, quantity, final) {
     const read = READ[quantity];
-    return Float32Array.from(stop.tokens, (_, at) => read(stop, at, rowOf(stop, at), final[at]));
+    return Float32Array.from(stop.tokens, (_, at) => read(stop, at, rowOf(stop, at), final[at], run));
   }
 
   /* The whole of it: {columns: [Float32Array], parts, finals, rows}; `rows` is the most positions of a part. */
@@ -108,15 +120,24 @@ const RunSeries = ((M) => {
     const parts = segments(run), ends = finals(run, parts);
     const columns = [];
     parts.forEach((part, i) => {
-      for (let c = part.from; c <= part.to; c += 1) columns.push(columnOf(run.stops[c], quantity, ends[i]));
+      for (let c = part.from; c <= part.to; c += 1) columns.push(columnOf(run, run.stops[c], quantity, ends[i]));
     });
     return {columns, parts, finals: ends, rows: Math.max(...parts.map((part) => part.length))};
   }
 
-  /* Where a value lies on its fixed scale, 0 to 1; OUTSIDE and NaN stay what they are. `k`: candidates kept. */
-  function shade(quantity, value, k) {
+  /* Where the scale of ranks ends: the candidates kept, or with exact ranks the vocabulary. */
+  const lastRank = (run) => (run.exact ? run.head.vocab_size || 0 : run.head.k || 0);
+
+  /* Where a value lies on its fixed scale, 0 to 1; OUTSIDE and NaN stay what they are. Ranks go evenly over the
+   * candidates kept, and by their logarithm over a vocabulary. */
+  function shade(quantity, value, run) {
     if (!(value >= 0)) return value;
-    if (quantity === 'rank') return k > 1 ? (k - value) / (k - 1) : 1;
+    if (quantity === 'rank') {
+      const last = lastRank(run);
+      if (last <= 1) return 1;
+      const way = run.exact ? Math.log(value) / Math.log(last) : (value - 1) / (last - 1);
+      return Math.min(1, Math.max(0, 1 - way));
+    }
     return Math.min(1, Math.max(0, value / QUANTITIES[quantity].most));
   }
 
@@ -204,6 +225,43 @@ const RunSeries = ((M) => {
     return found;
   }
 
+  // ---------------------------------------------------------------- clashes of tokens committed together
+
+  /* Steps that committed the same number of tokens, fewest together first: [{together, steps, commits, clashing}],
+   * as far as the second look went. */
+  function clashCounts(run, share) {
+    const found = new Map(), steps = new Map();
+    for (const given of run.clashes.of.values()) {
+      const together = given.others + 1;
+      if (!found.has(together)) found.set(together, {together, commits: 0, clashing: 0});
+      const row = found.get(together);
+      row.commits += 1;
+      row.clashing += M.isClash(given, share) ? 1 : 0;
+      steps.set(given.step, together);
+    }
+    const stepsOf = (together) => [...steps.values()].filter((other) => other === together).length;
+    return [...found.values()].sort((a, b) => a.together - b.together)
+      .map((row) => ({...row, steps: stepsOf(row.together)}));
+  }
+
+  /* One value a column: tokens that the step committed, and how many of them clash. */
+  function clashSeries(run, share) {
+    const together = new Map(), clashing = new Map();
+    for (const given of run.clashes.of.values()) {
+      together.set(given.step, given.others + 1);
+      clashing.set(given.step, (clashing.get(given.step) || 0) + (M.isClash(given, share) ? 1 : 0));
+    }
+    const known = (stop) => Boolean(stop.wrote) && stop.step <= run.clashes.steps;
+    const series = (of) => Float64Array.from(run.stops, (stop) => (known(stop) ? of.get(stop.step) || 0 : NaN));
+    return {together: series(together), clashing: series(clashing)};
+  }
+
+  const SHARES = {0.1: 'a tenth', 0.25: 'a quarter', 0.5: 'half', 0.75: 'three quarters'};
+
+  const clashNote = (share) => 'A step draws its tokens each by itself, as if they had nothing to do with each other. '
+    + `A token clashes when it keeps less than ${SHARES[share] || share} of its probability once the others of its `
+    + 'step are given; one that is committed alone cannot.';
+
   // ---------------------------------------------------------------- the axis
 
   /* How many columns there will be: a running run is going to take the steps it has planned. */
@@ -237,6 +295,7 @@ const RunSeries = ((M) => {
   const DASH = '–';
   const fixed = (x, digits = 2) => (x >= 0 ? x.toFixed(digits) : DASH);
   const small = (p) => (p > 0 && p < 0.005 ? '<.01' : fixed(p).replace(/^0/, ''));
+  const whole = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, ','); // 2823 -> 2,823
 
   const written = new WeakMap(); // stop -> its texts
 
@@ -285,7 +344,7 @@ const RunSeries = ((M) => {
   };
 
   function valueWords(run, column, at, quantity, final) {
-    const stop = run.stops[column], row = rowOf(stop, at), value = valueAt(stop, at, quantity, final);
+    const stop = run.stops[column], row = rowOf(stop, at), value = valueAt(run, stop, at, quantity, final);
     if (quantity === 'written') return value >= 0 ? `probability ${small(value)}` : absent.written(stop, at);
     if (row < 0) return absent.other;
     if (quantity === 'entropy') {
@@ -299,7 +358,10 @@ const RunSeries = ((M) => {
     }
     if (final < 0) return 'no token stands here in the end yet';
     const name = `in the end “${onOneLine(M.tokenText(run.vocab, final))}”`;
+    const exact = exactAt(run, stop, at, row, final);
+    if (exact) return `${name}: probability ${M.small(exact.p)}, rank ${whole(exact.rank)}`;
     if (value === OUTSIDE) return `${name}: none of the ${stop.look.k} candidates kept`;
+    if (Number.isNaN(value)) return `${name}: no candidates were kept`;
     const place = placeOf(stop.look, row, final);
     return `${name}: probability ${small(chance(stop.look, row, place))}, rank ${place + 1}`;
   }
@@ -317,7 +379,8 @@ const RunSeries = ((M) => {
 
   /* RFC 4180; a text that a spreadsheet would take for a formula gets an apostrophe. */
   function field(value) {
-    if (typeof value === 'number') return Number.isNaN(value) ? '' : String(Number(value.toFixed(6)));
+    if (Number.isInteger(value)) return String(value);
+    if (typeof value === 'number') return Number.isNaN(value) ? '' : String(Number(value.toPrecision(6)));
     const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
     return /[",\n\r]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
   }
@@ -345,8 +408,11 @@ const RunSeries = ((M) => {
     return table(rows);
   }
 
-  function curvesCsv(run) {
-    const series = curves(run), names = ['gate', 'mean', 'entropy', 'masks', 'wrote', 'nfe'];
+  /* `share`: below which a commit clashes; its columns are there where the run was looked at for them. */
+  function curvesCsv(run, share = M.SHARE) {
+    const series = {...curves(run), ...(run.clashes ? clashSeries(run, share) : {})};
+    const more = run.clashes ? ['together', 'clashing'] : [];
+    const names = ['gate', 'mean', 'entropy', 'masks', 'wrote', 'nfe', ...more];
     const parts = segments(run);
     const rows = [['segment', 'step', ...names]];
     parts.forEach((part, i) => {
@@ -357,10 +423,16 @@ const RunSeries = ((M) => {
     return table(rows);
   }
 
+  function clashCsv(run, share = M.SHARE) {
+    const rows = clashCounts(run, share).map((row) => (
+      [row.together, row.steps, row.commits, row.clashing, row.clashing / row.commits, share]));
+    return table([['together', 'steps', 'commits', 'clashing', 'share_clashing', 'keeps_less_than'], ...rows]);
+  }
+
   return {
     OUTSIDE, MOST_ENTROPY, QUANTITIES, ofFinal, segments, carried, finals, valueAt, columnOf, matrix, shade,
     marks, marksAt, curves, order, plannedColumns, tickEvery, stepTicks, texts, textAt, describe, small, fixed,
-    matrixCsv, curvesCsv,
+    matrixCsv, curvesCsv, clashCsv, exactAt, lastRank, clashCounts, clashSeries, clashNote, whole,
   };
 })(typeof CanvasModel !== 'undefined' ? CanvasModel : require('../token_canvas/model.js'));
 

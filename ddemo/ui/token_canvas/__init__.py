@@ -34,7 +34,7 @@ class TokenCanvas(gr.HTML):
         super().__init__(
             value,
             html_template=source("canvas.html"),
-            js_on_load="\n".join([source("model.js"), source("view.js"), MOUNT]),
+            js_on_load="\n".join([source("model.js"), source("sheet.js"), source("view.js"), MOUNT]),
             server_functions=[function for function in (draft, messages) if function],
             apply_default_css=False,
             **kwargs,

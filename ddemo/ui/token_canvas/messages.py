@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ddemo.denoisers import TextCodec
+from ddemo.rescoring import final_scores_cost, hazard_cost
 from ddemo.sampling import SAMPLERS, Canvas, Frame
 from ddemo.sampling.canvas import Spacing
 from ddemo.trace import Segment, Trace, pack_piece
@@ -86,7 +87,43 @@ class Messages:
         )
 
     def end(self, say: str = "") -> str:
-        return self._message("end", (), state=self.trace.state, say=say, seconds=round(self.trace.seconds, 3))
+        """The run is over; `rows` is what a second look at it costs, in denoiser rows (see `ddemo.rescoring`)."""
+        return self._message(
+            "end",
+            (),
+            state=self.trace.state,
+            say=say,
+            seconds=round(self.trace.seconds, 3),
+            rows={
+                "final": final_scores_cost(self.trace),
+                "hazard": hazard_cost(self.trace) if self._process == "absorbing" else None,
+            },
+        )
+
+    def scores(self, number: int | None = None) -> str:
+        """What was worked out of the run after its end; `number` is the message's, where others wrote those before.
+
+        The arrays are those of the trace: of every frame's asked positions, and of every frame's written ones.
+        """
+        if number is not None:
+            self._number = number
+        trace, content = self.trace, {}
+        if trace.final_scores is not None:
+            final, rank = trace.final_scores, self._rank_type()
+            content["final"] = {
+                "steps": final.steps,
+                "bytes": rank.itemsize,
+                "p": _pack(np.rint(np.sqrt(final.probability) * 65535).astype("<u2")),
+                "rank": _pack(final.rank.astype(rank)),
+            }
+        if trace.hazard is not None:
+            chosen = [frame.chosen for frame in trace.frames[: trace.hazard.steps]]
+            content["hazard"] = {
+                "steps": trace.hazard.steps,
+                "p": _pack(trace.hazard.probability.astype("<f4")),
+                "was": _pack(np.concatenate([np.empty(0), *chosen]).astype("<f4")),
+            }
+        return self._message("scores", (), **content)
 
     def whole(self) -> str:
         """Everything in one message, for a stored run or a replay."""
@@ -98,6 +135,8 @@ class Messages:
             after = self.trace.segments[index + 1].clock.first if index + 1 < len(self.trace.segments) else math.inf
             parts += [self.frame(frame) for frame in self.trace.frames if segment.clock.first < frame.step <= after]
         parts.append(self.end())
+        if self.trace.final_scores is not None or self.trace.hazard is not None:
+            parts.append(self.scores())
         return f'{{"k":"trace","run":{json.dumps(self.run)},"m":[{",".join(parts)}]}}'
 
     def _stand(self, segment: Segment, tokens: np.ndarray | None = None) -> None:
@@ -134,6 +173,7 @@ class Messages:
             "k": self._candidates(),
             "id_bytes": self._id_type().itemsize,
             "hmax": self._top_entropy(),
+            "vocab_size": int(trace.checkpoint["vocab_size"]),
             "settings": config.as_dict(),
         }
 
@@ -154,6 +194,9 @@ class Messages:
 
     def _id_type(self) -> np.dtype:
         return np.dtype("<u2" if int(self.trace.checkpoint["vocab_size"]) <= 2**16 else "<u4")
+
+    def _rank_type(self) -> np.dtype:
+        return np.dtype("<u2" if int(self.trace.checkpoint["vocab_size"]) < 2**16 else "<u4")
 
     def _top_entropy(self) -> float:
         """Entropy of a uniform guess over the vocabulary, in nats."""

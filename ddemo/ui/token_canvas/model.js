@@ -12,6 +12,7 @@ const CanvasModel = (() => {
   const NOISE = 64; // a random word that the run began with, and that no step has changed yet
   const STEP_MS = 120, LONGEST_PLAY_MS = 8000;
   const RUNS_KEPT = 8, EDITS_KEPT = 200;
+  const SHARE = 0.5; // a commit clashes when, given the others of its step, it keeps less than this share
   const SPECIAL = /^(?:<\|([^|]+)\|>|\[(PAD|CLS|SEP|UNK|BOS|EOS|EOT)\]|<\/?(s|pad|unk|bos|eos)>)$/;
 
   // ---------------------------------------------------------------- bytes, numbers, tokens to text
@@ -232,7 +233,7 @@ const CanvasModel = (() => {
     const stop = {
       ...before, key, step: message.step, t: message.t, nfe: message.nfe, edited: false, look,
       tokens: before.tokens.slice(), flags: before.flags.map((bits) => bits & ~NEW), commits: before.commits,
-      wrote: {commit: 0, remask: 0, resample: 0, again: 0}, stats: undefined, view: undefined,
+      wrote: {commit: 0, remask: 0, resample: 0, again: 0}, set: message.set, stats: undefined, view: undefined,
     };
     if (message.set.length) stop.commits = before.commits.slice();
     for (const [at, id, p] of message.set) {
@@ -311,7 +312,7 @@ const CanvasModel = (() => {
   function initial() {
     return {
       runs: new Map(), last: null, shown: null, draft: null, onDraft: false, // `last`, `shown`: run ids
-      at: 0, following: true, playing: null, speed: 1, // `at`: index of the stop on show
+      at: 0, following: true, playing: null, speed: 1, share: SHARE, // `at`: index of the stop on show
       edits: new Map(), // stop key -> the row after each edit
       sentTexts: [], selection: null, hover: null,
       waiting: null, notice: '',
@@ -352,7 +353,7 @@ const CanvasModel = (() => {
     const stop = segmentStop(message.segment, `${message.run}:0`, message.head, null);
     const run = {
       id: message.run, head: message.head, vocab, stops: [stop], next: 1, status: 'running', say: '',
-      seconds: NaN, parent: null,
+      seconds: NaN, parent: null, before: 0, rows: null, exact: null, clashes: null,
     };
     return show({...withRun(state, run), following: true, waiting: null}, run.id, 0);
   }
@@ -394,7 +395,7 @@ const CanvasModel = (() => {
     }
     const run = {
       id: message.run, head, vocab: base.vocab, stops, next: 1, status: 'running', say: '', seconds: NaN,
-      parent: base.id,
+      parent: base.id, before: before.nfe, rows: null, exact: null, clashes: null,
     };
     const edits = new Map(state.edits);
     edits.delete(before.key); // they have become the run
@@ -414,8 +415,71 @@ const CanvasModel = (() => {
     const run = state.runs.get(message.run);
     const seconds = typeof message.seconds === 'number' ? message.seconds : NaN;
     const say = message.say || '';
-    return withRun(state, {...run, status: message.state, say, seconds, next: message.n + 1});
+    const rows = message.rows || null; // what a second look would cost
+    return withRun(state, {...run, status: message.state, say, seconds, rows, next: message.n + 1});
   }
+
+  /* What was worked out of a run after its end. Looks and commits are shared with the runs that it left and that
+   * left it, so the numbers stand beside them, in tables of this run's own. */
+  function addScores(state, message) {
+    const run = state.runs.get(message.run);
+    const exact = message.final ? exactOf(run, message.final) : run.exact;
+    const clashes = message.hazard ? clashesOf(run, message.hazard) : run.clashes;
+    return withRun(state, {...run, exact, clashes, next: message.n + 1});
+  }
+
+  // The stops that a step made, as far as `steps`; the others are the canvas before a step.
+  function framesUpTo(run, steps) {
+    const frames = run.stops.filter((stop) => stop.wrote).slice(0, steps);
+    need(isInteger(steps) && frames.length === steps, `scores of ${steps} steps for ${frames.length}`);
+    return frames;
+  }
+
+  /* {steps, of: look -> {p, rank, ends}}: probability and rank, by the look's rows, of the tokens `ends` that
+   * stand where the look's segment ends; rank 0 where none does. */
+  function exactOf(run, {steps, bytes, p: packed, rank: packedRanks}) {
+    const p = new Uint16Array(bytesOf(packed).buffer), raw = bytesOf(packedRanks).buffer;
+    const rank = bytes === 2 ? new Uint16Array(raw) : new Uint32Array(raw);
+    const ends = new Map(run.stops.map((stop) => [stop.part, stop.tokens])); // the last of each part stays
+    const of = new Map();
+    let first = 0, before = null;
+    for (const stop of framesUpTo(run, steps)) {
+      const {look, part} = stop;
+      if (look && look !== before) {
+        const last = first + look.h.length;
+        const chances = Float32Array.from(p.subarray(first, last), (x) => (x / 65535) ** 2);
+        of.set(look, {p: chances, rank: rank.subarray(first, last), ends: ends.get(part)});
+        first = last;
+      }
+      before = look;
+    }
+    need(p.length === first && rank.length === first, `${p.length} exact values for ${first} cells`);
+    return {steps, of};
+  }
+
+  /* {steps, of: commit -> {p, was, others, step}}: probability of a token given the `others` that its step
+   * committed, and what it was drawn with. */
+  function clashesOf(run, {steps, p: packed, was: packedBefore}) {
+    const p = new Float32Array(bytesOf(packed).buffer), was = new Float32Array(bytesOf(packedBefore).buffer);
+    const of = new Map();
+    let first = 0;
+    for (const stop of framesUpTo(run, steps)) {
+      const drawn = stop.set.map(([at, id], i) => [at, first + i, id]) // not what follows an end of text
+        .filter(([, entry, id]) => id !== stop.mask && was[entry] > 0);
+      for (const [at, entry] of drawn) {
+        const commit = stop.commits[at];
+        of.set(commit, {p: p[entry], was: was[entry], others: drawn.length - 1, step: stop.step});
+      }
+      first += stop.set.length;
+    }
+    need(p.length === first && was.length === first, `${p.length} commits for ${first}`);
+    return {steps, of};
+  }
+
+  /* In single precision, as where the numbers come from. */
+  const isClash = ({p, was, others}, share) => others > 0 && p < Math.fround(Math.fround(share) * was);
+
+  const setShare = (state, share) => ({...state, share});
 
   function openDraft(state, message) {
     const vocab = new Map();
@@ -442,13 +506,13 @@ const CanvasModel = (() => {
     const run = next.runs.get(id);
     need(run, 'trace without a run');
     const status = run.status === 'running' ? 'finished' : run.status;
-    next = withRun(next, {...run, status});
+    next = withRun(next, {...run, status, stored: true});
     return show({...next, waiting: null}, id, run.stops.length - 1);
   }
 
   const APPLY = {
-    open: openRun, branch: branchRun, segment: addSegment, frame: addFrame, end: endRun, draft: openDraft,
-    trace: openTrace,
+    open: openRun, branch: branchRun, segment: addSegment, frame: addFrame, end: endRun, scores: addScores,
+    draft: openDraft, trace: openTrace,
   };
   const SENTENCES = { // of no run: what went wrong, or what is being waited for
     say: (state, text) => ({...state, notice: text, waiting: null}),
@@ -795,10 +859,12 @@ const CanvasModel = (() => {
 
   function cellOf(state, stop, cell, index, piece, before) {
     const from = cell.from, masked = isMask(stop, cell), untouched = !isEdited(cell);
+    const {clashes} = runShown(state);
     const bits = from === null ? 0 : stop.flags[from];
     const commit = untouched && from !== null ? stop.commits[from] : null;
     const guess = masked && from !== null && untouched ? guessOf(state, stop, from) : null;
     const belief = commit && commit.look ? entropyOf(commit.look.h[commit.row], commit.look.hmax) : NaN;
+    const given = commit && clashes ? clashes.of.get(commit) : null;
     const [gap, ink] = splitGap(masked ? (guess ? guess.text : '') : piece.text);
     const wasLocked = Boolean(bits & LOCKED);
     return {
@@ -809,6 +875,8 @@ const CanvasModel = (() => {
       p: commit ? commit.p : NaN,
       entropy: guess ? guess.entropy : belief,
       step: commit ? commit.step : NaN,
+      given: given && given.others ? given : null,
+      clash: Boolean(given && isClash(given, state.share)),
       fresh: untouched && Boolean(bits & NEW),
       forced: cell.id !== null || cell.text !== null || (untouched && Boolean(bits & FORCED)),
       locked: cell.lock,
@@ -821,22 +889,33 @@ const CanvasModel = (() => {
   }
 
   /* The cells to draw at the stop on show, one for each place in the row. The same array comes back as long
-   * as neither the stop nor its edits have changed. */
+   * as neither the stop nor its edits have changed, nor what is known of clashes. */
   const views = new WeakMap();
   function cells(state) {
     const stop = stopShown(state);
     if (!stop) return [];
-    const row = rowShown(state);
+    const row = rowShown(state), {share} = state, {clashes = null} = runShown(state);
     const cached = views.get(stop);
-    if (cached && cached.row === row) return cached.cells;
+    const kept = cached && cached.row === row && cached.clashes === clashes && (!clashes || cached.share === share);
+    if (kept) return cached.cells;
     const pieces = alignText(row.map((cell) => partOf(state, stop, cell)));
     const made = row.map((cell, i) => cellOf(state, stop, cell, i, pieces[i], pieces[i - 1]));
-    views.set(stop, {row, cells: made});
+    views.set(stop, {row, clashes, share, cells: made});
     return made;
   }
 
   const number = (index) => index + 1; // people count from one; the messages count from zero
   const fixed2 = (x) => (x >= 0 ? x.toFixed(2) : '–');
+
+  // Two digits that count, without the zero before the point.
+  function small(p) {
+    if (!(p >= 0)) return '–';
+    if (p > 0 && p < 0.0001) return '<.0001';
+    return p < 0.1 && p > 0 ? Number(p.toPrecision(2)).toString().replace(/^0/, '') : p.toFixed(2).replace(/^0/, '');
+  }
+
+  const givenWords = ({p, was, others}) => (
+    `given the ${others === 1 ? 'other' : `${others} others`} of its step ${small(p)}, was ${small(was)}`);
 
   function describe(cell) {
     const words = [];
@@ -852,6 +931,7 @@ const CanvasModel = (() => {
       else if (cell.step >= 0) {
         words.push(`${cell.resampled ? 'resampled' : 'committed'} at step ${cell.step}`);
         if (cell.p >= 0) words.push(`probability ${fixed2(cell.p)}`);
+        if (cell.clash) words.push(`clashes: ${givenWords(cell.given)}`);
       }
     }
     if (cell.locked) words.push('locked');
@@ -867,9 +947,10 @@ const CanvasModel = (() => {
 
   // Marks that occur anywhere in the run: the legend names these, and so stays the same while scrubbing.
   function marksOf(run) {
-    const names = ['prompt', 'filled', 'mask', 'noise', 'forced', 'locked', 'remasked', 'resampled'];
+    const names = ['prompt', 'filled', 'mask', 'noise', 'forced', 'locked', 'remasked', 'resampled', 'clash'];
     const marks = Object.fromEntries(names.map((name) => [name, false]));
     if (!run) return marks;
+    if (run.clashes) for (const {others} of run.clashes.of.values()) if (others) marks.clash = true;
     const see = (stop) => stop.flags.forEach((bits, at) => {
       const masked = stop.tokens[at] === stop.mask;
       if (masked) marks.mask = true;
@@ -1055,11 +1136,11 @@ const CanvasModel = (() => {
   }
 
   return {
-    FIXED, FORCED, LOCKED, REMASKED, RESAMPLED, NEW, NOISE,
+    FIXED, FORCED, LOCKED, REMASKED, RESAMPLED, NEW, NOISE, SHARE,
     bytesOf, probabilityOf, entropyOf, alignText, visible, splitGap, tokenText, encoder,
     initial, receive, supply, beliefs, stats, cells, inspect, describe, spoken, marksOf, number,
     runShown, stopShown, rowShown, isLive, isBusy, editReason, editCount, parkedEdits, continuing,
-    resumeRequest, wait, stopWaiting,
+    resumeRequest, wait, stopWaiting, isClash, setShare, small, givenWords,
     maskSpan, unmaskSpan, forceToken, typeText, lockSpan, resizeRun, maskRun, undo, discard,
     wholeText, textRequest, rememberText, takeBackText, span, select, unselect, hover,
     goTo, play, pause, tick, playedTo, setSpeed, catchUp, player, lastIndex, runOf, backToRun,

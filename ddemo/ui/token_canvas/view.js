@@ -7,18 +7,15 @@
  *   watch(fn)                calls fn with each message that follows
  *   readOnly                 true on a page without a server: looking and playing only
  * }
- * Text reaches the page through textContent only. Cells are kept by place and touched only where they
- * changed, at most once a frame. Playing and scrubbing ask nobody anything.
+ * Text reaches the page through textContent only. The page is drawn by CanvasSheet, at most once a frame.
+ * Playing and scrubbing ask nobody anything.
  */
 function mountTokenCanvas(element, host) {
   'use strict';
 
   const M = CanvasModel;
+  const {make, setText, setHidden, setDisabled, setAttribute, probability, drawSegments, onOneLine} = CanvasSheet;
   const DRAFT_WAIT_MS = 250, EDIT_WAIT_MS = 180, ANSWER_WAIT_MS = 30000, LONG_PRESS_MS = 350, TOUCH_SLOP = 9;
-  const NAMING_WAIT_MS = 250;
-  // Early on the best guess at most masks is "the": by default a guess is shown once it is worth reading.
-  const GUESS_FROM = {likely: 0.15, guess: 0, blocks: Infinity};
-  const MOST_ENTROPY = 8; // nats: the end of the fixed entropy scale
   const DASH = '–';
   const NO_ANSWER = 'The model has not answered yet. The edits are still here: try once more.';
   const READING_HINT = 'Point at a token to see what else it could have been. Click it to keep it here.';
@@ -50,188 +47,25 @@ function mountTokenCanvas(element, host) {
     });
   }
 
-  function make(tag, className, text) {
-    const node = document.createElement(tag);
-    if (className) node.className = className;
-    if (text !== undefined) node.textContent = text;
-    return node;
-  }
-
-  // Writing what is there already would still cost a style or layout pass.
-  function setText(node, text) { if (node.textContent !== text) node.textContent = text; }
-  function setHidden(node, hidden) { if (node.hidden !== hidden) node.hidden = hidden; }
-  function setDisabled(node, disabled) { if (node.disabled !== disabled) node.disabled = disabled; }
-  function setAttribute(node, name, value) {
-    if (node.getAttribute(name) !== value) node.setAttribute(name, value);
-  }
-
-  const probability = (p) => (p >= 0 ? p.toFixed(2).replace(/^0/, '') : DASH);
-
   // ---------------------------------------------------------------- cells
 
-  let drawn = []; // {node, gap, ink, cell, value} by place
-  let drawnCells = null, drawnOptions = '', drawnRun = null, drawnWidth = 0, reserve = 0;
-  let marked = {a: -1, b: -2, tab: -1, length: 0};
-
-  const MARKS = ['fresh', 'forced', 'locked', 'remasked', 'resampled', 'noise', 'pending'];
-  const SHOWN = ['gap', 'ink', 'part', 'begins', 'kind', 'typed', 'step', ...MARKS];
-  const same = (a, b) => (a === b) || (Number.isNaN(a) && Number.isNaN(b));
-  const sameCell = (a, b) => SHOWN.every((name) => same(a[name], b[name])) && same(a.p, b.p);
-
-  const readable = (cell) => cell.masked && cell.confidence >= GUESS_FROM[options.masks];
-
-  // In steps of a twentieth: finer ones nobody sees, and each costs styling.
-  const fade = (cell) => (Math.round(20 * Math.sqrt(cell.confidence || 0)) / 20).toFixed(2);
-
+  const sheet = CanvasSheet.makeSheet(page), {slots} = sheet;
   const longest = (run) => Math.max(run.head.steps || 0, run.stops[run.stops.length - 1].step); // in steps
-
-  function colourValue(cell) {
-    if (options.colour === 'probability') return cell.p;
-    if (options.colour === 'entropy') return Math.min(1, cell.entropy / MOST_ENTROPY);
-    if (options.colour !== 'order') return NaN;
-    return cell.step / Math.max(1, longest(M.runShown(state)));
-  }
-
-  function newCell(index) {
-    const node = make('span', 'dd-cell');
-    node.setAttribute('role', 'option');
-    node.setAttribute('aria-selected', 'false');
-    node.dataset.pos = index;
-    node.tabIndex = -1;
-    const gap = document.createTextNode('');
-    const ink = make('span', 'dd-ink');
-    node.append(gap, ink);
-    return {node, gap, ink, cell: null, className: '', value: '', fade: ''};
-  }
-
-  function drawSegments(holder, segments) {
-    const only = segments.length === 1 && segments[0].kind === 'text' ? segments[0].text : null;
-    const first = holder.firstChild;
-    if (only !== null && first && first.nodeType === Node.TEXT_NODE && !first.nextSibling) {
-      if (first.data !== only) first.data = only; // nearly always: one word for another
-      return;
-    }
-    const plain = (kind) => kind === 'text' || kind === 'break';
-    holder.replaceChildren(...segments.map(({kind, text}) => (
-      plain(kind) ? document.createTextNode(text) : make('span', `dd-${kind}`, text))));
-  }
-
-  function drawCell(slot, cell) {
-    const classes = ['dd-cell', `dd-${cell.kind}`];
-    for (const name of MARKS) if (cell[name]) classes.push(`dd-${name}`);
-    const guessed = readable(cell);
-    const bare = cell.masked && !guessed;
-    if (guessed) classes.push('dd-guessed');
-    if (cell.part) classes.push('dd-part');
-    const gap = bare ? (cell.begins ? '' : ' ') : cell.gap;
-    if (slot.gap.data !== gap) slot.gap.data = gap;
-    if (bare) setText(slot.ink, '\u00a0');
-    else drawSegments(slot.ink, M.visible(cell.ink || cell.gap));
-    const className = classes.join(' ');
-    if (slot.className !== className) {
-      slot.className = className;
-      slot.node.className = className;
-    }
-    nameLater(slot);
-  }
-
-  /* Names for a screen reader follow a moment after: a running step changes hundreds that nobody hears. */
-  const unnamed = new Set();
-  let namingTimer = 0;
-  function nameLater(slot) {
-    unnamed.add(slot);
-    if (!namingTimer) namingTimer = setTimeout(nameCells, NAMING_WAIT_MS);
-  }
-
-  function nameCells() {
-    namingTimer = 0;
-    for (const slot of unnamed) setAttribute(slot.node, 'aria-label', M.spoken(slot.cell));
-    unnamed.clear();
-  }
 
   function drawPage() {
     const run = M.runShown(state), cells = M.cells(state);
-    const look = `${options.masks} ${options.colour}`;
-    const restyled = look !== drawnOptions;
-    if (cells === drawnCells && !restyled) return;
-    while (drawn.length > cells.length) drawn.pop().node.remove();
-    const added = [];
-    cells.forEach((cell, index) => {
-      let slot = drawn[index];
-      if (!slot) {
-        slot = newCell(index);
-        drawn.push(slot);
-        added.push(slot.node);
-      }
-      const kept = slot.cell && !restyled && sameCell(slot.cell, cell) && readable(slot.cell) === readable(cell);
-      if (!kept) drawCell(slot, cell);
-      else if (cell.masked && !same(slot.cell.confidence, cell.confidence)) nameLater(slot);
-      const amount = cell.masked ? fade(cell) : '';
-      if (slot.fade !== amount) {
-        slot.fade = amount;
-        slot.ink.style.setProperty('--dd-sure', amount || '0');
-      }
-      const value = colourValue(cell), shade = value >= 0 ? value.toFixed(2) : '';
-      if (slot.value !== shade) {
-        slot.value = shade;
-        slot.node.classList.toggle('dd-shaded', shade !== '');
-        slot.ink.style.setProperty('--dd-value', shade || '0');
-      } else if (shade !== '') slot.node.classList.add('dd-shaded');
-      slot.cell = cell;
-    });
-    if (added.length) page.append(...added);
-    setAttribute(page, 'data-colour', options.colour);
-    drawnCells = cells;
-    drawnOptions = look;
-    holdHeight(run, cells);
-  }
-
-  /* The page keeps the height it is going to need, so that nothing under it moves while words arrive: an
-   * estimate from the text at first, then the most it has needed. */
-  function holdHeight(run, cells) {
-    const width = page.clientWidth;
-    if (run !== null && (drawnRun !== run.id || drawnWidth !== width)) {
-      drawnRun = run.id;
-      drawnWidth = width;
-      const style = getComputedStyle(page), em = parseFloat(style.fontSize);
-      const room = width - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
-      const lettersOf = (cell) => (cell.masked ? 5 : cell.gap.length + cell.ink.length);
-      const letters = cells.reduce((sum, cell) => sum + lettersOf(cell), 0);
-      const lines = Math.ceil((letters * em * 0.45) / Math.max(room, 100)) + 1;
-      const padding = parseFloat(style.paddingTop) + parseFloat(style.paddingBottom);
-      reserve = lines * parseFloat(style.lineHeight) + padding;
-      page.style.setProperty('--dd-reserve', `${Math.round(reserve)}px`);
-      page.scrollTop = 0;
-    }
-    if (page.scrollHeight > reserve) {
-      reserve = page.scrollHeight;
-      page.style.setProperty('--dd-reserve', `${reserve}px`);
-    }
+    const look = {masks: options.masks, colour: options.colour, longest: run ? longest(run) : NaN};
+    if (sheet.draw(cells, look)) sheet.hold(run, cells);
   }
 
   function drawSelection() {
     const [a, b] = M.span(state) || [-1, -2];
-    const mark = (from, to, on) => {
-      for (let i = Math.max(0, from); i <= to && i < drawn.length; i += 1) {
-        drawn[i].node.classList.toggle('dd-selected', on);
-        setAttribute(drawn[i].node, 'aria-selected', String(on));
-      }
-    };
-    if (marked.a !== a || marked.b !== b) mark(marked.a, marked.b, false);
-    mark(a, b, true); // each time: a cell drawn anew has lost its mark
-    const focus = state.selection ? state.selection.focus : state.hover || 0;
-    const tab = Math.max(0, Math.min(drawn.length - 1, focus));
-    if (marked.tab !== tab || marked.length !== drawn.length) {
-      if (drawn[marked.tab]) drawn[marked.tab].node.tabIndex = -1;
-      if (drawn[tab]) drawn[tab].node.tabIndex = 0;
-    }
-    marked = {a, b, tab, length: drawn.length};
+    sheet.select(a, b, state.selection ? state.selection.focus : state.hover || 0);
   }
 
   // ---------------------------------------------------------------- inspector
 
   const rows = []; // candidate rows, kept
-  const onOneLine = (text) => M.visible(text).filter((segment) => segment.kind !== 'break');
   let inspected = null;
 
   function drawWord(holder, info) {
@@ -248,7 +82,8 @@ function mountTokenCanvas(element, host) {
   function stateWords(info) {
     if (info.count > 1) return info.masks ? `${info.masks} masks stand together here` : 'selected together';
     const {cell} = info;
-    const words = M.describe(cell).replace(/, best guess.*$/, '').replace(/, probability [\d.–]+/, '');
+    const words = M.describe(cell).replace(/, best guess.*$/, '').replace(/, probability [\d.–]+/, '')
+      .replace(/, clashes: .*?, was [<.\d]+/, ''); // it has a line of its own
     const was = info.replaced ? `; was “${info.replaced.trim() || '␣'}”` : '';
     return (words ? words[0].toUpperCase() + words.slice(1) : 'Text') + was;
   }
@@ -322,10 +157,20 @@ function mountTokenCanvas(element, host) {
     const single = info.count === 1;
     setText(ui['i-p'], single ? probability(info.cell.masked ? info.cell.confidence : info.p) : DASH);
     setText(ui['i-entropy'], single && info.entropy >= 0 ? `${info.entropy.toFixed(2)} nat` : DASH);
+    drawGiven(single ? info.cell : null);
     const reason = readOnly ? '' : M.editReason(state);
     drawCandidates(info, readOnly || Boolean(reason) || draft);
     setText(ui['i-list-title'], listTitle(info, draft));
     drawTools(info, reason, draft, moved);
+  }
+
+  // What the token is worth beside those that its step committed with it, where the run was looked at again.
+  function drawGiven(cell) {
+    const run = M.runShown(state), given = cell && cell.given;
+    setHidden(ui['i-given'], !run.clashes);
+    ui['i-given'].classList.toggle('dd-warned', Boolean(given) && cell.clash);
+    const words = given ? M.givenWords(given) : DASH;
+    setText(ui['i-given'], given && cell.clash ? `Clashes: ${words}` : words[0].toUpperCase() + words.slice(1));
   }
 
   function listTitle(info, draft) {
@@ -391,57 +236,23 @@ function mountTokenCanvas(element, host) {
     setAttribute(page, 'aria-busy', String(kind === 'running' || kind === 'loading'));
   }
 
-  const LEGEND = [
-    ['prompt', 'prompt', 'word'], ['noise', 'noise', 'word'], ['filled', 'written', 'word'],
-    ['mask', 'mask, paler when surer', ''],
-    ['fresh', 'just written', 'word'], ['forced', 'forced', 'word'], ['locked', 'locked', 'word'],
-    ['remasked', 'masked again', ''], ['resampled', 'resampled', 'word'], ['pending', 'pending edit', 'word'],
-  ];
-  const SCALES = {
-    probability: ['probability when committed', '0', '1'],
-    entropy: ['entropy, nats', '0', `${MOST_ENTROPY}+`],
-    order: ['committed at step', '0', ''],
-  };
-  const legend = {};
+  const legend = CanvasSheet.makeLegend(ui.legend);
+  legend.items.clash.lastChild.replaceWith(ui['share-field']); // the words and the share that they speak of
+  setHidden(ui['share-field'], false);
+  ui.share.value = String(M.SHARE);
+  ui.share.addEventListener('change', () => update(M.setShare(state, Number(ui.share.value))));
+  let legendRun = null, marks = M.marksOf(null);
 
-  function buildLegend() {
-    const kinds = {filled: 'dd-token', mask: 'dd-mask', prompt: 'dd-prompt', remasked: 'dd-mask dd-remasked'};
-    for (const [name, words, sample] of LEGEND) {
-      const item = make('span', 'dd-legend-item');
-      const cell = make('span', `dd-cell ${kinds[name] || `dd-token dd-${name}`}`);
-      cell.append(make('span', 'dd-ink', sample || '\u00a0'));
-      cell.setAttribute('aria-hidden', 'true');
-      item.append(cell, make('span', '', words));
-      legend[name] = item;
-      ui.legend.append(item);
-    }
-    legend.scale = make('span', 'dd-legend-item dd-scale');
-    legend.words = make('span', '');
-    legend.low = make('span', 'dd-scale-end');
-    legend.ramp = make('span', 'dd-ramp');
-    legend.high = make('span', 'dd-scale-end');
-    legend.scale.append(legend.words, legend.low, legend.ramp, legend.high);
-    ui.legend.append(legend.scale);
-  }
-
-  let legendRun = null;
   function drawLegend() {
     const run = M.runShown(state);
     if (run !== legendRun) {
       legendRun = run;
-      const marks = M.marksOf(run);
+      marks = M.marksOf(run);
       marks.fresh = Boolean(run && run.status !== 'draft');
       marks.filled = marks.filled || marks.fresh;
-      for (const [name] of LEGEND) if (name !== 'pending') setHidden(legend[name], !marks[name]);
     }
-    setHidden(legend.pending, M.editCount(state) === 0);
-    const scale = SCALES[options.colour];
-    setHidden(legend.scale, !scale);
-    if (!scale) return;
-    legend.ramp.dataset.colour = options.colour;
-    setText(legend.words, `${scale[0]} (bar and tint)`);
-    setText(legend.low, scale[1]);
-    setText(legend.high, options.colour === 'order' && run ? String(longest(run)) : scale[2]);
+    marks.pending = M.editCount(state) > 0;
+    legend.draw({marks, colour: options.colour, longest: run ? longest(run) : NaN});
   }
 
   let ticksDrawn = '';
@@ -523,25 +334,19 @@ function mountTokenCanvas(element, host) {
     const run = state.onDraft ? null : M.runShown(state), stop = M.stopShown(state);
     const pos = !run ? null : state.selection ? state.selection.focus : state.hover;
     const at = run ? Math.min(state.at, run.stops.length - 1) : 0;
-    const next = {run: run && run.id, step: stop ? stop.step : null, pos, at, shown: run};
+    const next = {run: run && run.id, step: stop ? stop.step : null, pos, at, shown: run, share: state.share};
     if (again !== true && Object.keys(next).every((key) => next[key] === told[key])) return;
     told = next;
     element.dispatchEvent(new CustomEvent('ddemo:shown', {bubbles: true, detail: {...next}}));
   }
 
-  let pointed = {pos: null, node: null}; // the token that a chart beside the canvas points at
-  function drawPointed() {
-    const node = pointed.pos !== null && drawn[pointed.pos] ? drawn[pointed.pos].node : null;
-    if (pointed.node && pointed.node !== node) pointed.node.classList.remove('dd-pointed');
-    if (node) node.classList.add('dd-pointed');
-    pointed.node = node;
-  }
+  let pointed = null; // the place of the token that a chart beside the canvas points at
 
   function render() {
     drawStatus();
     drawPage();
     drawSelection();
-    drawPointed();
+    sheet.point(pointed);
     drawInspector();
     drawLegend();
     drawPlayer();
@@ -795,16 +600,16 @@ function mountTokenCanvas(element, host) {
   // ---------------------------------------------------------------- keyboard
 
   function focusCell(index) {
-    const slot = drawn[Math.max(0, Math.min(drawn.length - 1, index))];
+    const slot = slots[Math.max(0, Math.min(slots.length - 1, index))];
     if (slot) slot.node.focus({preventScroll: false});
   }
 
   // The cell above or below: on the nearest other line, the one closest across.
   function lineNeighbour(index, direction) {
-    const box = drawn[index].ink.getBoundingClientRect(), middle = (box.left + box.right) / 2;
+    const box = slots[index].ink.getBoundingClientRect(), middle = (box.left + box.right) / 2;
     let best = index, line = null, distance = Infinity;
-    for (let i = index + direction; i >= 0 && i < drawn.length; i += direction) {
-      const other = drawn[i].ink.getBoundingClientRect();
+    for (let i = index + direction; i >= 0 && i < slots.length; i += direction) {
+      const other = slots[i].ink.getBoundingClientRect();
       if (Math.abs(other.top - box.top) < box.height / 2) continue;
       if (line === null) line = other.top;
       if (Math.abs(other.top - line) > box.height / 2) break;
@@ -815,7 +620,7 @@ function mountTokenCanvas(element, host) {
   }
 
   function moveTo(index, extend) {
-    const target = Math.max(0, Math.min(drawn.length - 1, index));
+    const target = Math.max(0, Math.min(slots.length - 1, index));
     const from = state.selection ? state.selection.anchor : state.hover;
     update(M.select(state, extend && from !== null ? from : target, target));
     focusCell(target);
@@ -827,7 +632,7 @@ function mountTokenCanvas(element, host) {
       ArrowLeft: () => moveTo(index - 1, extend), ArrowRight: () => moveTo(index + 1, extend),
       ArrowUp: () => moveTo(lineNeighbour(index, -1), extend),
       ArrowDown: () => moveTo(lineNeighbour(index, 1), extend),
-      Home: () => moveTo(0, extend), End: () => moveTo(drawn.length - 1, extend),
+      Home: () => moveTo(0, extend), End: () => moveTo(slots.length - 1, extend),
       Delete: () => maskHere(index), Backspace: () => maskHere(index), m: () => maskHere(index),
       u: () => { pin(index); withRange((a, b) => M.unmaskSpan(state, a, b)); },
       l: () => { pin(index); toggleLock(); },
@@ -941,13 +746,12 @@ function mountTokenCanvas(element, host) {
   document.addEventListener('ddemo:ask', whileMounted(() => tell(true)));
   document.addEventListener('ddemo:point', whileMounted((event) => {
     const {run, pos = null} = event.detail || {}, shown = M.runShown(state);
-    pointed.pos = shown && !state.onDraft && run === shown.id ? pos : null;
+    pointed = shown && !state.onDraft && run === shown.id ? pos : null;
     schedule();
   }));
 
-  buildLegend();
   render();
   take(host.value);
   host.watch(take);
-  window.addEventListener('resize', whileMounted(() => { drawnCells = null; schedule(); }));
+  window.addEventListener('resize', whileMounted(() => { sheet.forget(); schedule(); }));
 }

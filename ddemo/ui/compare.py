@@ -1,0 +1,362 @@
+"""The Compare tab: a question, lanes side by side, and what the numbers say; and the steps ladder under it."""
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from ddemo import runs
+from ddemo.compare import MOST_LANES, Contest, CostLimit, Question, cost_of, questions_for, set_up
+from ddemo.compare.findings import findings
+from ddemo.compare.lanes import in_bytes
+from ddemo.compare.report import labels, report
+from ddemo.errors import InputError
+from ddemo.measures import Comparison, Value, measuring
+from ddemo.ui.controls import CHOICE, DRAW, OF_ANY_RUN, Controls
+from ddemo.ui.denoise import UNEXPECTED, Carried, named
+from ddemo.ui.examples import tries_for
+from ddemo.ui.judge_seat import JudgeSeat
+from ddemo.ui.keep import Keep, hand_over, offer, refuse
+from ddemo.ui.ladder import add_ladder
+from ddemo.ui.lanes import LaneView
+from ddemo.ui.lanes.messages import LaneMessages, ShownLane
+from ddemo.ui.notice import Notice, tell
+from ddemo.ui.replay import replay_of_lanes
+from ddemo.ui.resident import Resident
+from ddemo.ui.visits import AT_ONCE, SentMessages, new_run_id
+
+log = logging.getLogger(__name__)
+
+TAB, PLACE = "compare", "compare-"
+LABELS = {"argmax": "argmax", "samples": "{count} samples"}  # of groups, in the table
+
+
+def compare_tab(resident: Resident, seat: JudgeSeat, tabs: gr.Tabs, tab: gr.Tab, carried: Carried) -> None:
+    """Lay out the tab and connect its controls; must be called inside a Blocks context.
+
+    Args:
+        tabs, tab: where it is laid out.
+        carried: of the tab whose text and settings a button brings here.
+    """
+    sent = SentMessages(kept=16)
+    bout = gr.State(Bout())
+    gr.on(None, Bout, None, bout, queue=False, show_progress="hidden", api_visibility="private")
+    controls = Controls.of(resident.process, resident.codec, PLACE)
+    layout = _Layout(resident, controls)
+    view = LaneView(messages=named("messages", sent.since), elem_id="lanes", elem_classes=["dd-plain"])
+    keep = Keep(elem_id="keep", elem_classes=["dd-plain"])
+    wiring = _Wiring(resident, seat, sent, controls, layout, view, keep)
+    inputs = [layout.question, layout.text, layout.length, layout.lanes, *controls.components, bout]
+    streaming = {
+        "outputs": [view, layout.notice, layout.run, layout.stop, layout.fit, layout.lanes, keep],
+        "concurrency_id": "model",
+        "concurrency_limit": AT_ONCE,
+        "show_progress": "minimal",
+        "show_progress_on": layout.notice,
+        "api_visibility": "private",
+        "trigger_mode": "once",
+    }
+    quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    layout.run.click(wiring.compare, inputs, **streaming)
+    layout.text.submit(wiring.compare, inputs, **streaming)
+    layout.stop.click(stop, bout, None, **quiet)
+    keep.keep(wiring.keep_file, bout, keep, trigger_mode="multiple", **quiet)
+    layout.fit.click(wiring.compare, inputs, **streaming)  # as many as fit stand in the field by now
+    layout.question.change(wiring.about_question, layout.question, [layout.about, layout.lanes], **quiet)
+    costly = [layout.question, layout.text, layout.length, layout.lanes, *controls.components]
+    gr.on(
+        [tab.select, *(component.change for component in costly)],
+        wiring.cost,
+        costly,
+        layout.cost,
+        trigger_mode="always_last",
+        **quiet,
+    )
+    add_ladder(resident, seat, controls, layout.text, layout.length)
+    _bring(carried, tabs, layout, controls)
+
+
+def _bring(carried: Carried, tabs: gr.Tabs, layout: "_Layout", controls: Controls) -> None:
+    """The other tab's text and settings come here, and this tab is shown."""
+    theirs, ours = carried.controls.components, controls.components
+    quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    brought = carried.button.click(
+        lambda *values: (gr.Tabs(selected=TAB), *values),
+        [carried.text, carried.length, *theirs],
+        [tabs, layout.text, layout.length, *ours],
+        **quiet,
+    )
+    # Choosing a sampler sets its own settings to their defaults, in the browser: those of the other tab come after.
+    brought.then(lambda *values: values, theirs, ours, **quiet)
+
+
+@dataclass
+class Bout:
+    """What the server remembers of a visitor's comparison.
+
+    Attributes:
+        stop: raised by the Stop button, read between two steps and two measures.
+        question, contest, comparison: of the last one that was measured.
+    """
+
+    stop: bool = False
+    question: Question | None = None
+    contest: Contest | None = None
+    comparison: Comparison | None = None
+
+
+class _Layout:
+    """The controls of the tab, from top to bottom."""
+
+    def __init__(self, resident: Resident, controls: Controls):
+        first = tries_for(resident.codec, resident.max_length)[0]
+        self.questions = questions_for(resident.process)
+        question = next(iter(self.questions.values()))
+        with gr.Column(elem_classes=["dd-controls", f"dd-{resident.process}"]):
+            self.question = gr.Radio(
+                [(item.title, item.name) for item in self.questions.values()],
+                value=question.name,
+                label="What do you want to see?",
+                elem_id="question",
+                elem_classes=["dd-question"],
+            )
+            self.about = Notice(tell(question.sentence), elem_id="about-question", elem_classes=["dd-plain"])
+            self.text = gr.Textbox(
+                first.text,
+                label="Text that all lanes get",
+                info="As on Denoise: [MASK], [MASK:5] or three underscores are filled, other text is continued.",
+                lines=2,
+                max_lines=12,
+                max_length=100_000,
+                elem_id="compare-text",
+                elem_classes=["dd-text"],
+            )
+            with gr.Row(elem_classes=["dd-main-settings"], equal_height=True):
+                controls.add(CHOICE)
+                self.length = gr.Number(
+                    first.length, label="New tokens", precision=0, min_width=110, elem_id="compare-length"
+                )
+                self.lanes = gr.Number(
+                    question.usual,
+                    label="Lanes at most",
+                    precision=0,
+                    minimum=1,
+                    maximum=MOST_LANES,
+                    min_width=110,
+                    elem_id="compare-lanes",
+                )
+                with gr.Column(min_width=160, elem_classes=["dd-go"]):
+                    self.run = gr.Button("Compare", variant="primary", elem_id="compare")
+                    self.stop = gr.Button(
+                        "Stop", variant="stop", visible=False, elem_id="compare-stop", elem_classes=["dd-stop"]
+                    )
+            with gr.Row(elem_classes=["dd-sampler-settings"]):
+                with gr.Column(min_width=320, elem_classes=["dd-about-column"]):
+                    controls.add_about()
+                controls.add(*controls.of_samplers)
+            self.cost = Notice(elem_id="cost", elem_classes=["dd-plain"])
+            with gr.Row(elem_classes=["dd-notice-row"]):
+                self.notice = Notice(elem_id="compare-notice", elem_classes=["dd-plain"])
+                self.fit = gr.Button("Compare what fits", size="sm", visible=False, elem_id="fit", scale=0)
+            with gr.Accordion("More settings", open=False, elem_classes=["dd-more"]), gr.Row():
+                controls.add(DRAW, *OF_ANY_RUN)
+        controls.connect()
+
+
+class _Wiring:
+    """The handlers; they convert values, call `ddemo.compare` and pass messages on."""
+
+    def __init__(
+        self,
+        resident: Resident,
+        seat: JudgeSeat,
+        sent: SentMessages,
+        controls: Controls,
+        layout: _Layout,
+        view: LaneView,
+        keep: Keep,
+    ):
+        self.resident = resident
+        self.seat = seat
+        self.sent = sent
+        self.controls = controls
+        self.layout = layout
+        self.view = view
+        self.keep = keep
+
+    def compare(self, question, text, length, lanes, *values) -> Iterator[dict]:
+        """Run the lanes of a question and measure them, as a stream."""
+        *settings, bout = values
+        bout.stop, messages = False, None
+        try:
+            yield self._busy()
+            if self.resident.loading:
+                yield {
+                    self.layout.notice: tell(f"Loading {self.resident.id}: the lanes begin as soon as it is there.")
+                }
+            contest = self._set_up(question, text, length, lanes, settings)
+            run = new_run_id()
+            messages = messages_of(run, self.layout.questions[question], contest)
+            yield {self.view: self.sent.add(run, messages.open()), self.layout.notice: tell("")}
+            checkpoint = self.resident.get()
+            for turn in contest.carry_out(checkpoint, lambda: bout.stop, self.resident.engine):
+                yield {self.view: self.sent.add(run, messages.turn(turn))}
+            yield {self.view: self.sent.add(run, _ended(messages, contest))}
+            yield from self._measure(run, messages, contest, bout)
+            bout.question = self.layout.questions[question]
+            state = "stopped" if bout.stop else "finished"
+            yield {self.view: self.sent.add(run, messages.end(state)), self.keep: offer()} | self._idle()
+        except CostLimit as limit:
+            fits = {self.layout.fit: gr.update(visible=limit.fits > 0), self.layout.lanes: max(limit.fits, 1)}
+            yield {self.layout.notice: tell(str(limit), "error")} | self._idle() | (fits if limit.fits else {})
+        except InputError as problem:
+            yield {self.layout.notice: tell(str(problem), "error")} | self._idle() | self._failed(messages)
+        except Exception:
+            log.exception("a comparison failed")
+            yield {self.layout.notice: tell(UNEXPECTED, "error")} | self._idle() | self._failed(messages)
+
+    def about_question(self, name: str) -> tuple[str, int]:
+        question = self.layout.questions[name]
+        return tell(question.sentence), question.usual
+
+    def cost(self, question, text, length, lanes, *settings) -> str:
+        """What the lanes would take, in one line; silent while the checkpoint is loading."""
+        if self.resident.loading:
+            return tell("")
+        try:
+            cost = cost_of(self.resident.get(), self._set_up(question, text, length, lanes, settings).runs)
+        except InputError as problem:
+            return tell(str(problem), "error")
+        seconds = cost.passed * self.resident.pace
+        return tell(
+            f"{cost.lanes} lanes of {cost.tokens:,} tokens, at most {cost.turns:,} turns together: about "
+            f"{in_seconds(seconds)}, up to {in_bytes(cost.memory)}."
+        )
+
+    def _set_up(self, question, text, length, lanes, settings) -> Contest:
+        if question not in self.layout.questions:
+            raise InputError("Choose one of the questions.")
+        given = self.controls.values(settings)
+        plans = self.layout.questions[question].plans(given, self.resident.process, _whole(lanes))
+        text, length = runs.checked_request(text or "", length or 0)
+        return set_up(self.resident.get(), [text], length, plans)
+
+    def _measure(self, run: str, messages: LaneMessages, contest: Contest, bout: Bout) -> Iterator[dict]:
+        """The table and the sentences, growing lane by lane; what takes no time is there at once."""
+        judge, problem = None, self.seat.problem
+        if self.seat.waiting and not bout.stop:
+            yield {self.layout.notice: tell("Loading the judge; it stays loaded afterwards.")}
+        if not bout.stop:
+            judge, problem = self.seat.ask(lambda: bout.stop), self.seat.problem
+        for found in measuring(
+            self.resident.get(), contest.runs, contest.groups(), judge, problem, lambda: bout.stop
+        ):
+            told, said = for_page(contest, found), said_of(contest, found)
+            yield {self.view: self.sent.add(run, messages.measuring(found.done, len(contest.runs)))}
+            yield {self.view: self.sent.add(run, messages.measures(told, said)), self.layout.notice: tell("")}
+        bout.contest, bout.comparison = contest, found
+
+    def keep_file(self, bout: Bout, event: gr.EventData) -> str:
+        """A file of the last comparison, for the browser to save."""
+        what = event._data.get("what") if isinstance(event._data, dict) else None
+        if bout.comparison is None:
+            return refuse("There is no comparison to keep: press Compare first.")
+        name = f"ddemo-compare-{bout.question.name}"
+        if what == "replay":
+            return hand_over(f"{name}.html", "text/html", replay_of(bout.question, bout.contest, bout.comparison))
+        told = report(self.resident.get(), bout.question, bout.contest, bout.comparison)
+        return hand_over(f"{name}.json", "application/json", json.dumps(told, ensure_ascii=False, indent=1))
+
+    def _busy(self) -> dict:
+        layout = self.layout
+        hidden, shown = gr.update(visible=False), gr.update(visible=True)
+        return {
+            layout.run: hidden,
+            layout.stop: shown,
+            layout.fit: hidden,
+            layout.notice: tell(""),
+            self.keep: offer(False),
+        }
+
+    def _idle(self) -> dict:
+        return {self.layout.run: gr.update(visible=True), self.layout.stop: gr.update(visible=False)}
+
+    def _failed(self, messages: LaneMessages | None) -> dict:
+        if messages is None:
+            return {}
+        return {self.view: self.sent.add(messages.run, messages.end("failed", "The comparison ended here."))}
+
+
+def shown_lanes(contest: Contest) -> list[ShownLane]:
+    """The lanes as the page shows them: each says what it does not share with all others."""
+    shared = set(contest.shared)
+    return [
+        ShownLane(
+            plan.label, " · ".join(part for part in plan.about if part not in shared), plan.group, trace, problem
+        )
+        for plan, trace, problem in zip(contest.plans, contest.traces, contest.problems, strict=True)
+    ]
+
+
+def messages_of(run: str, question: Question, contest: Contest) -> LaneMessages:
+    """Writes the messages of a contest; its heading says what all lanes share."""
+    about = " · ".join([question.sentence.rstrip("."), *contest.shared])
+    return LaneMessages(run, question.title, about, shown_lanes(contest))
+
+
+def said_of(contest: Contest, comparison: Comparison) -> list[str]:
+    """What the numbers say, once all of them are there."""
+    whole = comparison.done == len(contest.runs)
+    return findings(comparison, labels(contest), contest.groups()) if whole else []
+
+
+def replay_of(question: Question, contest: Contest, comparison: Comparison) -> str:
+    """A comparison as one HTML file that plays anywhere."""
+    messages = messages_of("replay", question, contest)
+    return replay_of_lanes(messages, for_page(contest, comparison), said_of(contest, comparison))
+
+
+def _ended(messages: LaneMessages, contest: Contest) -> str:
+    messages.lanes = shown_lanes(contest)  # with what went wrong on the way
+    return messages.ended(contest.begun)
+
+
+def for_page(contest: Contest, comparison: Comparison) -> dict[str, Any]:
+    """A comparison as the lanes view reads it: one table of values a lane, and one a group."""
+    by_lane: list[dict[str, Value]] = [{} for _ in contest.plans]
+    for index, values in zip(contest.begun, comparison.lanes, strict=True):
+        by_lane[index] = values
+    groups = [
+        {
+            "name": name,
+            "label": LABELS.get(name, name).format(count=len(places)),
+            "lanes": [contest.begun[place] for place in places],
+            "values": plain(comparison.groups[name]),
+        }
+        for name, places in contest.groups().items()
+        if len(places) > 1
+    ]
+    return {"lanes": [plain(values) for values in by_lane], "groups": groups}
+
+
+def plain(values: dict[str, Value]) -> dict[str, Any]:
+    """Values for JSON."""
+    return {name: {"number": v.number, "error": v.error, "why": v.why} for name, v in values.items()}
+
+
+def stop(bout: Bout) -> None:
+    """The lanes end at their next step, and what is not measured yet stays so."""
+    bout.stop = True
+
+
+def _whole(number: Any) -> Any:
+    """A browser's number as a whole one where it is one; anything else is refused where it is checked."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+def in_seconds(seconds: float) -> str:
+    """A time for people."""
+    return "a second" if seconds < 1.5 else f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} minutes"
