@@ -43,15 +43,17 @@ def infill(options: argparse.Namespace) -> None:
 
 def compare(options: argparse.Namespace) -> None:
     """Lanes side by side over one text: argmax beside samples, temperatures, samplers, steps."""
+    from ddemo import runs
     from ddemo.compare import QUESTIONS, report, set_up
     from ddemo.judge import load_judge
     from ddemo.measures import measured
 
+    text, length = runs.checked_request(options.text, options.length)
     checkpoint, question = _load(options), QUESTIONS[options.question]
     settings = {name: value for name in SETTINGS if (value := getattr(options, name)) is not None}
     plans = question.plans(settings, checkpoint.denoiser.process, options.lanes)
     judge = load_judge(options.judge or None) if options.judge is not None else None
-    contest = set_up(checkpoint, [options.text], options.length, plans)
+    contest = set_up(checkpoint, [text], length, plans)
     with _progress_bar("steps") as show:
         most = max(trace.segments[-1].clock.last for trace in contest.runs)
         for step, _ in enumerate(contest.carry_out(checkpoint), start=1):
@@ -63,20 +65,26 @@ def compare(options: argparse.Namespace) -> None:
 
         Path(options.html).write_text(replay_of(question, contest, comparison), encoding="utf-8")
     _print(options, told, report.as_text(told))
+    _document(options, "compare", report.as_text(told))
 
 
 def ladder(options: argparse.Namespace) -> None:
     """Quality against the number of steps, for argmax and for sampling."""
+    from ddemo import runs
+    from ddemo.compare import MOST_LANES
     from ddemo.compare.ladder import climb
     from ddemo.compare.report import ladder_as_text
     from ddemo.judge import load_judge
 
+    if min(options.rungs) < 1 or not 0 <= options.seeds < MOST_LANES:
+        raise InputError(f"rungs must be 1 or more, and seeds from 0 to {MOST_LANES - 1}.")
+    requests = [runs.checked_request(text, options.length) for text in options.texts]
     checkpoint = _load(options)
     settings = {name: value for name in SETTINGS if (value := getattr(options, name, None)) is not None}
     judge = load_judge(options.judge or None) if options.judge is not None else None
     with _progress_bar("turns and texts") as show:
         for climbed in climb(
-            checkpoint, options.texts, settings, options.length, options.rungs, options.seeds, judge
+            checkpoint, [text for text, _ in requests], settings, options.length, options.rungs, options.seeds, judge
         ):
             show(climbed.done, climbed.all)
     told = {
@@ -86,6 +94,15 @@ def ladder(options: argparse.Namespace) -> None:
         "seeds": options.seeds,
     }
     _print(options, told | climbed.as_dict(), ladder_as_text(climbed))
+    _document(options, "ladder", ladder_as_text(climbed))
+
+
+def _document(options: argparse.Namespace, part: str, text: str) -> None:
+    """Put what was printed between the markers of that part in a document, if one was named."""
+    from ddemo import documentation
+
+    if options.write:
+        documentation.write_part(options.write, part, f"```text\n{text}\n```")
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -259,6 +276,7 @@ def _parser() -> argparse.ArgumentParser:
     climbing.add_argument("--rungs", type=int, nargs="+", default=[4, 8, 16, 32, 64, 128], help="numbers of steps")
     climbing.add_argument("--seeds", type=int, default=4, help="samples of each text")
     for command in (comparing, climbing):
+        command.add_argument("--write", metavar="FILE", help="put the result in a document such as docs/compare.md")
         command.add_argument("--judge", nargs="?", const="", help="perplexity too, under the judge that is installed")
     for command in (writing, filling, comparing, climbing):
         for setting in SETTINGS.values():

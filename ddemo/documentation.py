@@ -28,6 +28,12 @@ def write(path: str | Path, reports: Iterable[dict[str, Any]] = ()) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def write_part(path: str | Path, name: str, content: str) -> None:
+    """Replace one part of a document. Errors as for `write`."""
+    path = Path(path)
+    path.write_text(with_part(path.read_text(encoding="utf-8"), name, content), encoding="utf-8")
+
+
 def with_part(text: str, name: str, content: str) -> str:
     """The document with what stands between a part's markers replaced."""
     found = _find(text, name)

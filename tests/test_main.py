@@ -8,6 +8,7 @@ import pytest
 
 from ddemo import runs
 from ddemo.__main__ import main
+from ddemo.measures import NO_JUDGE
 from ddemo.sampling import SAMPLERS, SamplerConfig
 from ddemo.sampling.samplers import of_process
 from ddemo.settings import SETTINGS
@@ -354,3 +355,75 @@ def test_examples_are_recorded_with_the_settings_of_the_page(run, tiny, tmp_path
     branch = runs.proceed(tiny, trace, 3, None)
     list(runs.carry_out(tiny, branch))
     assert runs.summary(tiny, branch)["text"] == text
+
+
+# ---------------------------------------------------------------- compare and ladder
+
+MASKED = "The old sailor [MASK:5] into the sea."
+
+
+def test_compare_prints_texts_a_table_and_what_it_says(run):
+    code, out, _ = run("compare", MASKED, "--steps", "3", "--lanes", "3")
+    assert code == 0
+    assert out.startswith("Argmax or sampling?") and out.count("  The old sailor") == 3
+    header = next(line for line in out.splitlines() if "distinct-1" in line)
+    assert header.split()[:3] == ["distinct-1", "distinct-2", "distinct-3"]
+    assert "The lanes first hold different words" in out and "No judge is installed" in out
+
+
+def test_compare_as_json_is_what_the_lanes_write_alone(run, tiny):
+    code, out, _ = run("compare", MASKED, "--steps", "3", "--lanes", "3", "--seed", "4", "--json")
+    told = json.loads(out)
+    assert code == 0 and told["question"] == "argmax" and set(told["groups"]) == {"argmax", "samples"}
+    for lane, config in zip(
+        told["lanes"],
+        (
+            SamplerConfig(steps=3, seed=4, draw="argmax"),
+            SamplerConfig(steps=3, seed=4),
+            SamplerConfig(steps=3, seed=5),
+        ),
+        strict=True,
+    ):
+        trace = runs.begin(tiny, MASKED, 0, config)
+        list(runs.carry_out(tiny, trace))
+        assert lane["tokens"] == trace.tokens_at(trace.last_step).tolist()
+        assert lane["measures"]["nfe"]["number"] == 3
+        assert lane["measures"]["perplexity"] == {"number": None, "error": None, "why": NO_JUDGE}
+
+
+def test_compare_writes_a_page_and_a_document(run, tmp_path):
+    page, document = tmp_path / "lanes.html", tmp_path / "doc.md"
+    document.write_text("before\n<!-- begin compare -->\nold\n<!-- end compare -->\nafter\n")
+    arguments = ("--steps", "2", "--lanes", "2", "--html", str(page), "--write", str(document))
+    code, out, _ = run("compare", MASKED, *arguments)
+    assert code == 0 and "mountLanes" in page.read_text() and "Content-Security-Policy" in page.read_text()
+    written = document.read_text()
+    assert out.strip() in written and "old\n<!--" not in written and written.startswith("before")
+
+
+def test_ladder_prints_a_row_for_each_rung_and_draw(run):
+    code, out, _ = run("ladder", MASKED, "The [MASK:3] sea.", "--rungs", "1", "2", "--seeds", "2")
+    assert code == 0
+    rows = [line.split("  ")[0] for line in out.splitlines() if line[0:1].isdigit()]
+    assert rows == ["1 step, argmax", "1 step, samples", "2 steps, argmax", "2 steps, samples"]
+    assert "With sampling" in out
+    code, out, _ = run("ladder", MASKED, "--rungs", "2", "--seeds", "1", "--json")
+    assert json.loads(out)["rungs"][0]["groups"]["argmax"]["nfe"]["number"] == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "begins"),
+    [
+        ("compare", ["no masks", "--length", "0"], "There is nothing to fill"),
+        ("compare", [MASKED, "--lanes", "99"], "The number of lanes must be"),
+        ("compare", [MASKED, "--length", "-1"], "The number of new tokens"),
+        ("compare", [MASKED, "--judge", "nowhere at all"], "There is no judge"),
+        ("compare", [MASKED, "--steps", "2", "--lanes", "1", "--write", "missing.md"], "[Errno 2]"),
+        ("ladder", [MASKED, "--rungs", "0"], "rungs must be 1 or more"),
+        ("ladder", [MASKED, "--seeds", "40"], "rungs must be 1 or more"),
+        ("ladder", [MASKED, "--sampler", "threshold"], "Fast-dLLM, threshold takes as many steps"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_sentence(run, command, arguments, begins):
+    code, _, err = run(command, *arguments)
+    assert code == 2 and err.splitlines()[-1].startswith(f"ddemo: {begins}")

@@ -1,27 +1,69 @@
-"""A picture of the running page: `python -m tests.browser.screenshots http://127.0.0.1:7860 docs/denoise.png`."""
+"""Pictures of the running page for the documentation.
+
+`python -m tests.browser.screenshots http://127.0.0.1:7860 docs` takes them all; with names after the folder, only
+those. The page must run the shipped checkpoint.
+"""
 
 import sys
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from tests.browser.conftest import LAUNCH, find_chromium
 from tests.browser.visitor import Visitor
 
+LONG = 600_000  # milliseconds: the ladder, and a judge that is loaded first
 
-def take_picture(url: str, file: Path) -> None:
-    """A run half way, in the light theme, with the inspector open on a token that the model wrote."""
+
+def denoise(visitor: Visitor) -> Page:
+    """A run half way, with the inspector open on a token that the model wrote."""
+    visitor.wait_for_state("finished")  # the recorded run that the page opens with
+    visitor.go_to(int(visitor.part("slider").get_attribute("max")) // 2)
+    visitor.page.locator(".dd-page .dd-token").nth(2).locator(".dd-ink").click()
+    visitor.page.wait_for_selector(".dd-candidate:visible")
+    return visitor.page
+
+
+def compare(visitor: Visitor) -> Locator:
+    """Argmax beside samples, measured, gone to where they part."""
+    visitor.page.get_by_role("tab", name="Compare").click()
+    visitor.page.locator("#compare").click()
+    expect(visitor.page.locator('#lanes [data-ddn="sentences"] li').first).to_be_visible(timeout=LONG)
+    visitor.page.locator('#lanes [data-ddn="slider"]').fill("12")
+    visitor.page.locator("#lanes .ddn-lane").nth(1).locator(".dd-token .dd-ink").nth(4).click()
+    return visitor.page.locator("#lanes")
+
+
+def ladder(visitor: Visitor) -> Locator:
+    """The steps ladder, climbed to the end."""
+    visitor.page.get_by_role("tab", name="Compare").click()
+    visitor.page.get_by_role("button", name="Steps ladder").click()
+    visitor.page.locator("#climb").click()
+    expect(visitor.page.locator("#climb")).to_be_hidden()
+    expect(visitor.page.locator("#climb")).to_be_visible(timeout=LONG)
+    return visitor.page.locator("#ladder")
+
+
+PICTURES = {"denoise": denoise, "compare": compare, "ladder": ladder}
+
+
+def take(browser: Browser, url: str, name: str, folder: Path) -> None:
+    """One picture, by a visitor with the light theme."""
+    context = browser.new_context(viewport={"width": 1440, "height": 1000}, color_scheme="light")
+    shown = PICTURES[name](Visitor(context, url))
+    options = {"full_page": True} if isinstance(shown, Page) else {}
+    shown.screenshot(path=folder / f"{name}.png", animations="disabled", **options)
+    context.close()
+
+
+def main(url: str, folder: Path, names: list[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=LAUNCH)
-        visitor = Visitor(browser.new_context(viewport={"width": 1440, "height": 1000}, color_scheme="light"), url)
-        visitor.wait_for_state("finished")  # the recorded run that the page opens with
-        visitor.go_to(int(visitor.part("slider").get_attribute("max")) // 2)
-        visitor.page.locator(".dd-page .dd-token").nth(2).locator(".dd-ink").click()
-        visitor.page.wait_for_selector(".dd-candidate:visible")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        visitor.page.screenshot(path=file, full_page=True, animations="disabled")
+        for name in names or PICTURES:
+            take(browser, url, name, folder)
         browser.close()
 
 
 if __name__ == "__main__":
-    take_picture(sys.argv[1].rstrip("/") + "/", Path(sys.argv[2]))
+    main(sys.argv[1].rstrip("/") + "/", Path(sys.argv[2]), sys.argv[3:])
