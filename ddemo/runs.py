@@ -127,13 +127,20 @@ def request_of(trace: Trace) -> tuple[str, int]:
         InputError: no text gives this canvas, as where words of the text stand like a marker around a mask.
     """
     canvas = trace.segments[0].canvas
-    parts = _parts_of(canvas, trace.pieces)
-    texts = [marker(part.count) if isinstance(part, MaskRun) else part for part in parts]
-    if parse_markers("".join(texts)) != [part for part in parts if part != ""]:
-        raise InputError("The text of this run cannot be written with markers: save its trace file instead.")
+    parts, length = _parts_of(canvas, trace.pieces), 0
     if not canvas.fixed[-1] and not canvas.spacing[-1] & Spacing.NO_SPACE_LAST:
-        return "".join(texts[:-1]), parts[-1].count
-    return "".join(texts), 0
+        length = parts.pop().count
+    text = "".join(marker(part.count) if isinstance(part, MaskRun) else part for part in parts)
+    if not _is_read_as(text, parts):
+        raise InputError("The text of this run cannot be written with markers: save its trace file instead.")
+    return text, length
+
+
+def _is_read_as(text: str, parts: list[str | MaskRun]) -> bool:
+    try:
+        return parse_markers(text) == [part for part in parts if part != ""]
+    except InputError:
+        return False
 
 
 def _parts_of(canvas: Canvas, pieces: dict[int, bytes]) -> list[str | MaskRun]:
@@ -190,20 +197,24 @@ def carry_out_together(
     of_lane = {Lane(**_where(trace)): (trace, trace.seconds) for trace in traces}
     lanes, began = list(of_lane), time.perf_counter()
     for trace in traces:
-        trace.state = "stopped"
+        trace.state = "running"
     turns = engine.run(lanes) if engine else denoise(checkpoint.denoiser, lanes, FillRules.of(checkpoint.codec))
-    with closing(turns):
-        for turn in turns:
-            for lane, frame in turn:
-                trace, before = of_lane[lane]
-                trace.frames.append(frame)
-                trace.seconds = before + time.perf_counter() - began
-                learn_pieces(trace, checkpoint, {*frame.ids.ravel().tolist(), *frame.tokens.tolist()})
-            yield [(of_lane[lane][0], frame) for lane, frame in turn]
-            if stopped():
-                return
-    for lane, (trace, _) in of_lane.items():
-        trace.state = "failed" if lane.failure else "finished"
+    try:
+        with closing(turns):
+            for turn in turns:
+                for lane, frame in turn:
+                    trace, before = of_lane[lane]
+                    trace.frames.append(frame)
+                    trace.seconds = before + time.perf_counter() - began
+                    learn_pieces(trace, checkpoint, {*frame.ids.ravel().tolist(), *frame.tokens.tolist()})
+                yield [(of_lane[lane][0], frame) for lane, frame in turn]
+                if stopped():
+                    return
+        for lane, (trace, _) in of_lane.items():
+            trace.state = "failed" if lane.failure else "finished"
+    finally:
+        for trace in traces:
+            trace.state = "stopped" if trace.state == "running" else trace.state
     for lane in lanes:
         if lane.failure:
             raise lane.failure

@@ -125,7 +125,8 @@ def ladder_findings(rungs: Sequence[Rung]) -> list[str]:
         if first.number is None or last.number is None:
             continue
         told = (
-            f"{with_error(first)} bits a character in {rungs[0].steps} steps, {with_error(last)} in {rungs[-1].steps}"
+            f"{with_error(first)} bits a character in {in_steps(rungs[0].steps)}, "
+            f"{with_error(last)} in {rungs[-1].steps}"
         )
         if first.error is None or last.error is None:
             found.append(f"With {called}: {told} (one text, so chance is not told from effect).")
@@ -150,6 +151,10 @@ def with_error(value: Value) -> str:
 
 def short(number: float) -> str:
     return f"{number:.2f}" if abs(number) < 100 else f"{number:,.0f}"
+
+
+def in_steps(count: int) -> str:
+    return f"{count} step{'' if count == 1 else 's'}"
 
 
 def percent(share: float) -> str:

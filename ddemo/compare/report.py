@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ddemo import runs
-from ddemo.compare.findings import findings, ladder_findings, with_error
+from ddemo.compare.findings import findings, in_steps, ladder_findings, with_error
 from ddemo.compare.ladder import Ladder
 from ddemo.compare.lanes import Contest
 from ddemo.compare.questions import Question
@@ -103,7 +103,7 @@ def ladder_as_text(ladder: Ladder) -> str:
     """The ladder's table for a terminal, and what it says."""
     named = {name: COLUMNS[name] for name in ("bits_per_character", "perplexity", "distinct_2", "repetition", "nfe")}
     rows = [
-        (f"{rung.steps} steps, {group}", {name: asdict(value) for name, value in values.items()})
+        (f"{in_steps(rung.steps)}, {group}", {name: asdict(value) for name, value in values.items()})
         for rung in ladder.rungs
         for group, values in rung.groups.items()
     ]

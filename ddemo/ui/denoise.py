@@ -182,7 +182,6 @@ class _Wiring:
             yield {self.run_button: gr.update(visible=False), self.stop_button: gr.update(visible=True)}
             run, trace, messages, first, notes = yield from prepare()
             visit.remember(run, trace)
-            visit.under_way.add(run)
             yield {
                 self.canvas: self.sent.add(run, first),
                 self.notice: tell(" ".join(notes)),
@@ -196,8 +195,6 @@ class _Wiring:
         except Exception:
             log.exception("a run failed")
             yield {self.notice: tell(UNEXPECTED, "error"), **self._idle()} | self._failed(run, trace, messages)
-        finally:
-            visit.under_way.discard(run)
 
     def _wait_for_checkpoint(self) -> Iterator[dict]:
         if self.resident.loading:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import gradio as gr
 
 from ddemo import runs
-from ddemo.compare.findings import ladder_findings, with_error
+from ddemo.compare.findings import in_steps, ladder_findings, with_error
 from ddemo.compare.ladder import SEEDS, STEPS, Ladder, climb
 from ddemo.compare.report import COLUMNS
 from ddemo.errors import InputError
@@ -126,7 +126,7 @@ def as_plot(ladder: Ladder) -> str:
 def as_table(ladder: Ladder) -> str:
     """The same as a table, and what it says."""
     rows = [
-        [f"{steps} steps, {group}", *(_cell(name, value) for name, value in values.items())]
+        [f"{in_steps(steps)}, {group}", *(_cell(name, value) for name, value in values.items())]
         for steps, group, values in ladder_rows(ladder)
     ]
     missing = {value.why for _, _, values in ladder_rows(ladder) for value in values.values() if value.number is None}

@@ -62,9 +62,11 @@ def replay_of_lanes(
         messages: of lanes that have ended, none of them written yet.
         measures, sentences: as `LaneMessages.whole` takes them.
     """
-    told = [facts_of(lane.trace.checkpoint, lane.trace.config) for lane in messages.lanes if lane.trace]
+    traces = [lane.trace for lane in messages.lanes if lane.trace]
+    told = [facts_of(trace.checkpoint, trace.config) for trace in traces]
     shared = [fact for fact in told[0] if all(fact in facts for facts in told)] if told else []
-    return page_of(messages.title, shared, _lanes_body(messages.whole(measures, sentences)))
+    title = " · ".join([*dict.fromkeys(trace.checkpoint["id"] for trace in traces), f"{len(messages.lanes)} lanes"])
+    return page_of(title, shared, _lanes_body(messages.whole(measures, sentences)))
 
 
 def _lanes_body(value: str) -> Body:

@@ -3,7 +3,7 @@
 import secrets
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ddemo.errors import InputError
 from ddemo.trace import Trace
@@ -22,13 +22,11 @@ class Visit:
         runs: run id -> trace, the last few, so that an edit can go back to one before.
         stop: raised by the Stop button, read between two steps.
         look_stop: the same for a second look at a run.
-        under_way: ids of the runs that are still going on.
     """
 
     runs: "OrderedDict[str, Trace]"
     stop: bool = False
     look_stop: bool = False
-    under_way: set[str] = field(default_factory=set)
 
     @classmethod
     def new(cls) -> "Visit":

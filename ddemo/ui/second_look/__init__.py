@@ -99,18 +99,16 @@ class Looks:
             if not isinstance(what, str) or what not in LOOKS:
                 raise InputError("A second look is one for exact values or one for clashes.")
             trace = visit.find(run, self.resident.id)
-            if run in visit.under_way:
-                raise InputError("This run is still going on: it can be looked at again once it has ended.")
             if self.resident.loading:
                 yield say("waiting", say=f"Loading {self.resident.id}: this begins as soon as it is there.")
             work, name = LOOKS[what]
-            under_way = _Work(work, self.resident.get(), trace, lambda: visit.look_stop)
-            with closing(under_way.progress()) as progress:
+            looking = _Work(work, self.resident.get(), trace, lambda: visit.look_stop)
+            with closing(looking.progress()) as progress:
                 for done, total in progress:
                     yield say("working", done=done, all=total)
-            if under_way.found.steps:
+            if looking.found.steps:
                 trace = _own(visit, run, trace)
-                setattr(trace, name, _further(under_way.found, getattr(trace, name)))
+                setattr(trace, name, _further(looking.found, getattr(trace, name)))
                 yield say("done") | self._scores(run, trace, number)
             else:
                 yield say("done", say="Stopped before anything was found.")
