@@ -177,7 +177,8 @@ def many_lanes(checkpoint: Checkpoint, steps: int, effort: Effort) -> dict[str, 
 
     Keys:
         mixed: 16 lanes of mixed lengths, samplers and seeds: `share_outside` (messages included), `ms_per_turn`.
-        equal: 8 lanes against one: `tokens_per_second`, `of_one` and `gain`, their ratio; taken in turn.
+        equal: 8 lanes against one: `tokens_per_second`, `of_one` and `gain`, their ratio; `turns_per_second`, which is
+            the rate of frames; taken in turn.
     """
     longest, process = checkpoint.denoiser.max_length, checkpoint.denoiser.process
     samplers, lengths = of_process(process), [min(length, longest) for length in effort.mixed]
@@ -207,6 +208,7 @@ def many_lanes(checkpoint: Checkpoint, steps: int, effort: Effort) -> dict[str, 
             "tokens_per_second": together,
             "of_one": alone,
             "gain": together / alone,
+            "turns_per_second": 1000 / _median(of_eight, "ms_per_turn"),
         },
     }
 
@@ -401,7 +403,7 @@ def _sentences(report: dict[str, Any]) -> str:
         "{lanes} mixed lanes of {shortest} to {longest} tokens: {share_outside:.1%} outside, {ms_per_turn:.0f} ms a "
         "turn.".format(**report["lanes"]["mixed"]),
         "{lanes} lanes of {length} tokens: {tokens_per_second:.0f} tokens/s, {gain:.2f} times one lane's "
-        "{of_one:.0f}.".format(**report["lanes"]["equal"]),
+        "{of_one:.0f}; {turns_per_second:.1f} frames a second of each.".format(**report["lanes"]["equal"]),
         "{length} tokens in {steps} steps with top-{candidates}: {bytes:,} bytes of frames, {json_bytes:,} "
         "saved.".format(**report["trace"]),
     ]

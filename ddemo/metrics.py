@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ddemo.errors import InputError
-from ddemo.processes import uniform
+from ddemo.processes import gaussian, uniform
 
 if TYPE_CHECKING:
     from ddemo.denoisers import Checkpoint, Denoiser, TextCodec
@@ -56,7 +57,10 @@ def bound(
 
     (Sahoo et al. 2024, "Simple and Effective Masked Diffusion Language Models", arXiv 2406.07524, eq. 10 and 11),
     here estimated from `times` stratified draws a window: t_k = (k + u) / times with one u for the window. Under
-    uniform noise it is the integral over t of `ddemo.processes.uniform.bound_rate`, estimated in the same way.
+    uniform noise it is the integral over t of `ddemo.processes.uniform.bound_rate`, estimated in the same way. Under
+    Gaussian noise on embeddings it has three parts: what is left of the text at t = 1, the integral over alpha of
+    `ddemo.processes.gaussian.bound_rate`, from `times` stratified draws of alpha, and what is left to decide at t = 0
+    (Kingma et al. 2021, "Variational Diffusion Models", arXiv 2107.00630, eq. 11 and 17), drawn once a window.
 
     windows: n tensors [L_i] int64 of token ids. characters: how many characters each of them stands for.
     rows: how many noised windows go through the denoiser at once. generator: on the CPU; seed 0 if none is given.
@@ -72,11 +76,15 @@ def bound(
     if times < 1 or rows < 1:
         raise InputError(f"times and rows must be at least 1, not {times} and {rows}")
     generator = generator or torch.Generator().manual_seed(0)
+    if denoiser.process == "gaussian":
+        measured = partial(_latent_nats, denoiser)
+    else:
+        measured = partial(_window_nats, denoiser, words=words)
     nats = torch.zeros(len(windows), dtype=torch.float64)
     together = max(1, rows // times)  # windows whose draws share a batch
     for first in range(0, len(windows), together):
         group = windows[first : first + together]
-        nats[first : first + len(group)] = _window_nats(denoiser, group, times, rows, generator, words)
+        nats[first : first + len(group)] = measured(group, times, rows, generator)
         if progress:
             progress(first + len(group), len(windows))
     tokens = torch.tensor([len(w) for w in windows], dtype=torch.float64)
@@ -102,7 +110,7 @@ def _window_nats(
     generator: torch.Generator,
     words: Tensor | None,
 ) -> Tensor:
-    """The estimate [len(group)] of each window's bound in nats."""
+    """The estimate [len(group)] of each window's bound in nats, under absorbing or uniform noise."""
     lengths = torch.tensor([len(w) for w in group]).repeat_interleave(times)  # [n * times]
     clean = pad_sequence(list(group), batch_first=True).repeat_interleave(times, 0)  # [n * times, L]
     noise = torch.zeros(clean.shape, dtype=torch.bool)
@@ -124,6 +132,40 @@ def _window_nats(
         else:
             total[part] = _masked_nats(denoiser, clean[part], t[part], lengths[part], noise[part]) / t[part]
     return total.view(len(group), times).mean(1)
+
+
+def _latent_nats(
+    denoiser: Denoiser, group: Sequence[Tensor], times: int, rows: int, generator: torch.Generator
+) -> Tensor:
+    """The estimate [len(group)] of each window's bound in nats, under Gaussian noise on embeddings."""
+    embeddings = denoiser.embeddings.double()
+    top, draws = gaussian.alpha_bar(0.0), times + 1  # the last of a window's draws is at t = 0
+    lengths = torch.tensor([len(w) for w in group]).repeat_interleave(draws)  # [n * draws]
+    clean = pad_sequence(list(group), batch_first=True).repeat_interleave(draws, 0)  # [n * draws, L]
+    noise = torch.zeros(*clean.shape, embeddings.shape[1])
+    alpha = torch.full((len(clean),), top, dtype=torch.float64)
+    for i, window in enumerate(group):
+        own = slice(i * draws, (i + 1) * draws)
+        u = 1 - torch.rand((), generator=generator, dtype=torch.float64)
+        alpha[own][:times] = top * (torch.arange(times) + u) / times
+        noise[own, : len(window)] = torch.randn(draws, len(window), embeddings.shape[1], generator=generator)
+    at_end = torch.arange(len(clean)) % draws == times
+    total = torch.zeros(len(clean), dtype=torch.float64)
+    for part in torch.arange(len(clean)).split(rows):
+        inside = torch.arange(clean.shape[1]) < lengths[part, None]
+        owner = inside.nonzero()[:, 0]
+        points = embeddings[clean[part].to(embeddings.device)]
+        latents = gaussian.noised(points, alpha[part, None, None].to(points), noise[part].to(points))
+        log_p = _asked(denoiser, latents.cpu(), gaussian.time_at(alpha[part]), lengths[part], inside)
+        log_p = log_p.double().log_softmax(-1)
+        left = F.nll_loss(log_p, clean[part][inside].to(log_p.device), reduction="none").cpu()
+        places = alpha[part][owner].to(points)
+        estimate = gaussian.expected(log_p.exp(), embeddings)
+        rate = gaussian.bound_rate(points[inside.to(points.device)], estimate, places).cpu()
+        total[part] = total[part].index_add(0, owner, torch.where(at_end[part][owner], left, top / times * rate))
+    end = gaussian.alpha_bar(1.0)
+    left_at_1 = torch.stack([gaussian.prior_nats(embeddings[w.to(embeddings.device)], end).sum() for w in group])
+    return total.view(len(group), draws).sum(1) + left_at_1.cpu()
 
 
 def _masked_nats(denoiser: Denoiser, clean: Tensor, t: Tensor, lengths: Tensor, masks: Tensor) -> Tensor:
@@ -155,8 +197,8 @@ def _rewritten_nats(
 
 
 def _asked(denoiser: Denoiser, tokens: Tensor, t: Tensor, lengths: Tensor, wanted: Tensor) -> Tensor:
-    """Logits [N, V] of a row's tokens at one time."""
-    return denoiser(tokens, t.float()[:, None].expand(tokens.shape), lengths, wanted).float()
+    """Logits [N, V] of a row's tokens, or latents, at one time."""
+    return denoiser(tokens, t.float()[:, None].expand(wanted.shape), lengths, wanted).float()
 
 
 def ratio(values: Tensor, sizes: Tensor) -> tuple[float, float]:

@@ -94,6 +94,7 @@ def test_lanes_that_share_a_batch(report):
     assert 0 <= mixed["share_outside"] <= 1 and mixed["ms_per_turn"] > 0
     assert (equal["lanes"], equal["length"], equal["sampler"]) == (8, 8, "confidence")
     assert equal["gain"] == equal["tokens_per_second"] / equal["of_one"] > 0
+    assert equal["turns_per_second"] > 0
 
 
 def test_time_in_the_denoiser_is_time_in_its_calls(monkeypatch):

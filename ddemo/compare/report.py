@@ -16,9 +16,9 @@ COLUMNS = {  # of tables: measure -> heading
     "distinct_1": "distinct-1",
     "distinct_2": "distinct-2",
     "distinct_3": "distinct-3",
-    "repetition": "rep-4",
-    "bits_per_character": "bits/char",
-    "perplexity": "perplexity",
+    "repetition": "repetition",
+    "bits_per_character": "bits a character",
+    "perplexity": "judge perplexity",
     "nfe": "NFE",
     "seconds": "seconds",
 }

@@ -2,7 +2,7 @@
 
 import codecs
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import torch
@@ -67,11 +67,7 @@ class TextCodec:
 
     def aligned(self, tokens: Sequence[int]) -> list[str]:
         """One string a token, concatenating to the whole text; each character goes to the token completing it."""
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        texts = [decoder.decode(self.piece(int(token))) for token in tokens]
-        if texts:
-            texts[-1] += decoder.decode(b"", final=True)
-        return texts
+        return aligned(self.piece(int(token)) for token in tokens)
 
     @cached_property
     def never_drawn(self) -> Tensor:
@@ -119,6 +115,15 @@ class TextCodec:
             b"" if name is None else name.encode() if token in special else read(name)
             for token, name in enumerate(names)
         ]
+
+
+def aligned(pieces: Iterable[bytes]) -> list[str]:
+    """One string a piece, concatenating to the whole text; each character goes to the piece that completes it."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    texts = [decoder.decode(piece) for piece in pieces]
+    if texts:
+        texts[-1] += decoder.decode(b"", final=True)
+    return texts
 
 
 def check_encodable(text: str) -> None:

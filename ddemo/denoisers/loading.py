@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
-from ddemo.denoisers import exact_world
+from ddemo.denoisers import exact_world, latent_lm
 from ddemo.denoisers.base import Denoiser
 from ddemo.denoisers.codec import TextCodec
 from ddemo.denoisers.masked_lm import MaskedLMDenoiser, UniformLMDenoiser
@@ -103,7 +103,7 @@ def find_checkpoint(name: str) -> Path:
 
 
 def process_of(directory: Path) -> str:
-    """The noise that a checkpoint reverses, "absorbing" or "uniform", as its config.json tells.
+    """The noise that a checkpoint reverses, "absorbing", "uniform" or "gaussian", as its config.json tells.
 
     Raises:
         InputError: of no family that is read here, or for a noise that its family does not reverse.
@@ -192,23 +192,38 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 def _load_masked_lm(
     directory: Path, codec: TextCodec, process: str, canvas_limit: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[MaskedLMDenoiser, torch.dtype]:
+    model = _network(AutoModelForMaskedLM, directory, dtype, trust_remote_code=False)
+    kind = UniformLMDenoiser if process == "uniform" else MaskedLMDenoiser
+    denoiser = kind(model.to(device), directory.name, codec.mask_id, canvas_limit, codec.vocab_size)
+    return denoiser, dtype
+
+
+def _load_latent_lm(
+    directory: Path, codec: TextCodec, process: str, canvas_limit: int, device: torch.device, dtype: torch.dtype
+) -> tuple[latent_lm.LatentLMDenoiser, torch.dtype]:
+    model = _network(latent_lm.LatentBert, directory, dtype).to(device)
+    if len(model.embeddings) != codec.vocab_size or not model.log_prior.isfinite().any():
+        raise InputError(f"The weights of {directory.name} are damaged: they place none of its words.")
+    return latent_lm.LatentLMDenoiser(model, directory.name, codec.mask_id, canvas_limit, codec.vocab_size), dtype
+
+
+def _network(kind: type, directory: Path, dtype: torch.dtype, **options: bool) -> PreTrainedModel:
+    """The network of a directory, with every weight that it needs."""
     transformers_logging.disable_progress_bar()
     try:
-        model, info = AutoModelForMaskedLM.from_pretrained(
+        model, info = kind.from_pretrained(
             directory,
             dtype=dtype,
             local_files_only=True,
             use_safetensors=True,
-            trust_remote_code=False,
             output_loading_info=True,
+            **options,
         )
     except Exception as problem:  # the libraries trip over damaged files in every way there is
         raise InputError(f"The weights of {directory.name} cannot be loaded ({type(problem).__name__}).") from problem
     if missing := sorted(info["missing_keys"]):
         raise InputError(f"The weights of {directory.name} are incomplete: {missing[0]} is missing.")
-    kind = UniformLMDenoiser if process == "uniform" else MaskedLMDenoiser
-    denoiser = kind(model.to(device), directory.name, codec.mask_id, canvas_limit, codec.vocab_size)
-    return denoiser, dtype
+    return model
 
 
 def _load_exact_world(
@@ -221,6 +236,7 @@ def _load_exact_world(
 MASKED_LM = Family(("absorbing", "uniform"), TextCodec, _load_masked_lm)
 FAMILIES = {  # by the model_type of config.json
     exact_world.MODEL_TYPE: Family(exact_world.PROCESSES, exact_world.WordCodec, _load_exact_world),
+    latent_lm.MODEL_TYPE: Family(("gaussian",), TextCodec, _load_latent_lm),
 }
 
 

@@ -63,12 +63,11 @@ class MaskedLMDenoiser:
         widths = self._widths(lengths)
         for width in widths.unique().tolist():
             rows = widths == width
-            grow = (0, max(0, width - tokens.shape[1]))
             yield (
-                pad(tokens[rows, :width], grow),
-                pad(times[rows, :width], grow),
+                _as_wide(tokens[rows], width),
+                _as_wide(times[rows], width),
                 lengths[rows],
-                pad(wanted[rows, :width], grow),
+                _as_wide(wanted[rows], width),
             )
 
     def _widths(self, lengths: Tensor) -> Tensor:
@@ -76,10 +75,8 @@ class MaskedLMDenoiser:
         return ((lengths + STRIDE - 1) // STRIDE * STRIDE).clamp_max(self.max_length)
 
     def _pass(self, tokens: Tensor, times: Tensor, lengths: Tensor, wanted: Tensor) -> Tensor:
-        """Logits [N, V] of rows that run together. Padding is hidden from attention; full rows need no mask."""
-        given = {"input_ids": tokens, **self._time_input(times)}
-        if bool((lengths < tokens.shape[1]).any()):
-            given["attention_mask"] = (torch.arange(tokens.shape[1]) < lengths[:, None]).long()
+        """Logits [N, V] of rows that run together."""
+        given = {"input_ids": tokens, **self._time_input(times), **attention_mask(lengths, tokens.shape[1])}
         given = {name: value.to(self.device, non_blocking=True) for name, value in given.items()}
         # Which rows to take is known on the CPU, so that a GPU need not be waited for.
         places = wanted.flatten().nonzero().squeeze(-1).to(self.device, non_blocking=True)
@@ -91,8 +88,11 @@ class MaskedLMDenoiser:
 
     def _project(self, hidden: Tensor) -> Tensor:
         """The vocabulary projection of positions [N, D]."""
-        extra = -len(hidden) % STRIDE if self.device.type == "cpu" else 0
-        return self._head(pad(hidden, (0, 0, 0, extra)))[: len(hidden)]
+        return self._head(self._in_strides(hidden))[: len(hidden)]
+
+    def _in_strides(self, rows: Tensor) -> Tensor:
+        """Rows [N, D], on a CPU with rows of zeros after them up to a multiple of `STRIDE`."""
+        return pad(rows, (0, 0, 0, -len(rows) % STRIDE)) if self.device.type == "cpu" else rows
 
     def _time_input(self, times: Tensor) -> dict[str, Tensor]:
         """What the network is told of the time; nothing here."""
@@ -112,6 +112,19 @@ class UniformLMDenoiser(MaskedLMDenoiser):
 
     def _time_input(self, times: Tensor) -> dict[str, Tensor]:
         return {"token_type_ids": time_kinds(times, self.model.config.type_vocab_size)}
+
+
+def _as_wide(rows: Tensor, width: int) -> Tensor:
+    """[B, L, ...] cut or padded with zeros to [B, width, ...]."""
+    grow = max(0, width - rows.shape[1])
+    return pad(rows[:, :width], (0, 0) * (rows.dim() - 2) + (0, grow))
+
+
+def attention_mask(lengths: Tensor, width: int) -> dict[str, Tensor]:
+    """The attention mask that hides padding; full rows need none."""
+    if bool((lengths == width).all()):
+        return {}
+    return {"attention_mask": (torch.arange(width) < lengths[:, None]).long()}
 
 
 def time_kinds(times: Tensor, count: int) -> Tensor:

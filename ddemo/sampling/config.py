@@ -116,9 +116,7 @@ class SamplerConfig:
     @property
     def greedy(self) -> bool:
         """Whether a draw takes the likeliest token."""
-        return (
-            SAMPLERS[self.sampler].greedy or self.draw == "argmax" or self.temperature == 0.0 or self.top_k == 1
-        )
+        return SAMPLERS[self.sampler].greedy or self.draw == "argmax" or self.temperature == 0.0 or self.top_k == 1
 
     @property
     def deterministic(self) -> bool:

@@ -1,4 +1,4 @@
-"""python -m ddemo.training --data FILE --out DIR (--steps N | --minutes M): trains a masked diffusion model."""
+"""python -m ddemo.training --data FILE --out DIR (--steps N | --minutes M): trains a diffusion model of text."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def parser() -> argparse.ArgumentParser:
     option("width", int, "hidden size")
     option("heads", int, "attention heads")
     option("positions", int, "longest canvas, in tokens")
-    option("process", str, "the noise: masks, or random words", choices=PROCESSES)
+    option("latent-dim", int, "dimension of the embeddings that the latent process noises")
+    option("process", str, "the noise: masks, random words, or Gaussian noise on embeddings", choices=PROCESSES)
     option("loss", str, "ce: plain cross-entropy; bound: as the likelihood bound weighs it", choices=LOSSES)
     option("tokens-per-step", int, "tokens in a batch")
     option("lengths", int, "window lengths, one of which is drawn each step", nargs="+")

@@ -10,7 +10,7 @@ from ddemo.training.model import MINILM_PACKAGE, TIME_KINDS, Shape
 from ddemo.training.objective import LOSSES
 from ddemo.training.optimizers import OPTIMIZERS
 
-PROCESSES = ("absorbing", "uniform")
+PROCESSES = ("absorbing", "uniform", "latent")
 DTYPES = ("bfloat16", "float32")
 
 
@@ -30,6 +30,7 @@ class TrainingConfig:
     width: int = 384
     heads: int = 12
     positions: int = 512
+    latent_dim: int = 32  # of the latent process
     # objective and batches
     process: str = "absorbing"
     loss: str = "ce"
@@ -78,11 +79,12 @@ class TrainingConfig:
         weights = self.length_weights
         fits = len(weights) == len(self.lengths) and min(weights, default=0) >= 0 and sum(weights) > 0
         self._check("length_weights", fits, "one for each length, not negative, not all 0")
+        self._check("latent_dim", 2 <= self.latent_dim <= self.width, f"2 to width ({self.width})")
         _ = self.shape  # which checks itself
 
     @property
     def shape(self) -> Shape:
-        kinds = TIME_KINDS if self.process == "uniform" else 2
+        kinds = 2 if self.process == "absorbing" else TIME_KINDS
         return Shape(self.layers, self.width, self.heads, self.positions, max(self.lengths), kinds)
 
     def _check(self, field: str, good: bool, expected: str) -> None:
@@ -98,4 +100,13 @@ class TrainingConfig:
 
 
 # A resumed run sees the same windows in the same order only if these stay as they were.
-KEPT_ON_RESUME = ("process", "seed", "tokens_per_step", "lengths", "length_weights", "at_paragraph", "optimizer")
+KEPT_ON_RESUME = (
+    "process",
+    "latent_dim",
+    "seed",
+    "tokens_per_step",
+    "lengths",
+    "length_weights",
+    "at_paragraph",
+    "optimizer",
+)

@@ -151,6 +151,17 @@ def open_tokens(path: Path, newline: int, end_of_text: int) -> TokenFile:
     return TokenFile(tokens, np.concatenate([[0], breaks[:-1] + 1]))
 
 
+def count_tokens(data: TokenFile, size: int) -> torch.Tensor:
+    """How often each of `size` tokens comes [size] int64."""
+    import numpy as np
+    import torch
+
+    counts = np.zeros(size, dtype=np.int64)
+    for first in range(0, len(data.tokens), PIECE):  # bincount makes 8 bytes of each token
+        counts += np.bincount(data.tokens[first : first + PIECE], minlength=size)
+    return torch.from_numpy(counts)
+
+
 def sample_windows(
     data: TokenFile, count: int, length: int, generator: torch.Generator, at_paragraph: float = 0.5
 ) -> torch.Tensor:

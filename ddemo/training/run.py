@@ -15,16 +15,20 @@ from functools import partial
 import numpy as np
 import torch
 from tokenizers import Tokenizer
+from transformers import BertForMaskedLM
 
+from ddemo.denoisers.latent_lm import LatentLMDenoiser
 from ddemo.denoisers.loading import pick_device
 from ddemo.denoisers.masked_lm import MaskedLMDenoiser, UniformLMDenoiser
 from ddemo.metrics import Bound, bound
 from ddemo.training.config import KEPT_ON_RESUME, TrainingConfig
-from ddemo.training.data import TokenFile, sample_windows
-from ddemo.training.model import initial_model, noised_logits
-from ddemo.training.objective import absorbing_loss, uniform_loss
+from ddemo.training.data import TokenFile, count_tokens, sample_windows
+from ddemo.training.model import initial_model, latent_logits, latent_model, noised_logits
+from ddemo.training.objective import absorbing_loss, latent_loss, uniform_loss
 from ddemo.training.optimizers import make_optimizers, rate_factor, set_rate
 from ddemo.training.tokenizer import MASK, save_tokenizer
+
+DENOISERS = {"absorbing": MaskedLMDenoiser, "uniform": UniformLMDenoiser, "latent": LatentLMDenoiser}
 
 
 @dataclass
@@ -57,13 +61,22 @@ class Run:
         self.config, self.tokenizer, self.data, self.valid = config, tokenizer, data, valid
         self.device = pick_device(config.device)
         self.mask_id, self.words = tokenizer.token_to_id(MASK), words
-        model = initial_model(config.init, tokenizer, config.shape, seeded(config.seed, 0, "weights"))
-        self.model = model.to(self.device).train()
+        self.model = self._first_model().to(self.device).train()
         if self.device.type == "cpu":  # short rows of narrow heads: several times faster than the fused kernel there
             self.model.set_attn_implementation("eager")
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimizers = make_optimizers(self.model, config.optimizer, config.lr, config.weight_decay)
         self.progress = Progress()
+
+    def _first_model(self) -> BertForMaskedLM:
+        config, draw = self.config, seeded(self.config.seed, 0, "weights")
+        if config.process == "latent":
+            counts = (count_tokens(self.data, len(self.words)) + 1) * self.words
+            model = latent_model(config.init, self.tokenizer, config.shape, config.latent_dim, counts, draw)
+        else:
+            model = initial_model(config.init, self.tokenizer, config.shape, draw)
+        model.config.process = DENOISERS[config.process].process  # by which the checkpoint is loaded
+        return model
 
     def step(self) -> dict:
         """Takes one step and returns its figures."""
@@ -90,6 +103,9 @@ class Run:
         return {"loss": loss.item(), "read": read, "lr": rate, "grad_norm": norm.item()}
 
     def _loss(self, tokens: torch.Tensor, draw: torch.Generator) -> tuple[torch.Tensor, int]:
+        if self.config.process == "latent":
+            logits_at = partial(latent_logits, self.model)
+            return latent_loss(logits_at, tokens, self.model.embeddings, self.config.loss, draw)
         logits_at = partial(noised_logits, self.model)
         if self.config.process == "uniform":
             return uniform_loss(logits_at, tokens, self.words, self.config.loss, draw)
@@ -104,7 +120,7 @@ class Run:
     def validate(self) -> Bound:
         """The bound of the averaged weights on the validation windows; the same masks every time."""
         config = self.average.config
-        kind = UniformLMDenoiser if self.config.process == "uniform" else MaskedLMDenoiser
+        kind = DENOISERS[self.config.process]
         denoiser = kind(self.average, "in-training", self.mask_id, config.max_position_embeddings, config.vocab_size)
         with self._precision():
             return bound(

@@ -49,7 +49,8 @@ PICTURES = {"denoise": denoise, "compare": compare, "ladder": ladder}
 
 def take(browser: Browser, url: str, name: str, folder: Path) -> None:
     """One picture, by a visitor with the light theme."""
-    context = browser.new_context(viewport={"width": 1440, "height": 1000}, color_scheme="light")
+    height = 1000 if name == "denoise" else 2600  # else the player would stick to the window's edge, over the lanes
+    context = browser.new_context(viewport={"width": 1440, "height": height}, color_scheme="light")
     shown = PICTURES[name](Visitor(context, url))
     options = {"full_page": True} if isinstance(shown, Page) else {}
     shown.screenshot(path=folder / f"{name}.png", animations="disabled", **options)

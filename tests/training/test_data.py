@@ -9,7 +9,7 @@ import torch
 
 from ddemo.errors import InputError
 from ddemo.training import data
-from ddemo.training.data import TokenFile, open_tokens, read_documents, sample_windows, write_tokens
+from ddemo.training.data import TokenFile, count_tokens, open_tokens, read_documents, sample_windows, write_tokens
 from ddemo.training.tokenizer import END_OF_TEXT, NEWLINE, train_tokenizer
 
 RECORDS = [
@@ -85,6 +85,12 @@ def test_token_file_is_the_documents_joined_by_the_end_of_text(tmp_path, monkeyp
     assert sum(done) == sum(map(len, texts))
     breaks = [i + 1 for i, token in enumerate(whole[:-1]) if token in (newline, end)]
     assert file.starts.tolist() == [0, *breaks]
+
+
+def test_tokens_are_counted_over_the_whole_file(monkeypatch):
+    monkeypatch.setattr(data, "PIECE", 7)
+    tokens = np.array([1, 1, 3, 0, 3] * 9, dtype="<u2")
+    assert count_tokens(TokenFile(tokens, np.zeros(1)), 5).tolist() == [9, 18, 0, 18, 0]
 
 
 def numbered(count: int, every: int) -> TokenFile:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ TINY = {
     "vocab_size": 300,
     "layers": 1,
     "width": 16,
+    "latent_dim": 4,
     "heads": 2,
     "positions": 32,
     "lengths": (8, 16),
@@ -81,6 +83,39 @@ def test_a_run_stopped_and_resumed_equals_one_that_was_not(straight, corpus, tmp
                 assert torch.equal(value, other["state"][number][name]), name
     assert losses(tmp_path) == losses(straight)
     assert len(losses(straight)) == 6
+
+
+@pytest.mark.parametrize(("process", "noise"), [("uniform", "uniform"), ("latent", "gaussian")])
+@pytest.mark.parametrize("loss", ["ce", "bound"])
+def test_the_other_processes_train_resume_and_load(corpus, tmp_path, monkeypatch, process, noise, loss):
+    settings = TINY | {"process": process, "loss": loss, "latent_dim": 8}
+    train(TrainingConfig(data=corpus, out=tmp_path / "straight", steps=4, **settings))
+    config = TrainingConfig(data=corpus, out=tmp_path / "stopped", steps=4, **settings)
+    with monkeypatch.context() as patch:
+        stop_after(patch, steps=2)
+        assert train(config).step == 2
+    assert train(config, resume="state").step == 4
+    ours, theirs = state(tmp_path / "stopped"), state(tmp_path / "straight")
+    for part in ("model", "average"):
+        for name, weight in ours[part].items():
+            assert torch.equal(weight, theirs[part][name]), f"{part} {name}"
+    values = [value for _, value in losses(tmp_path / "straight")]
+    assert len(set(values)) == 4 and all(0 < value < 50 for value in values)
+    checkpoint = load_checkpoint(str(tmp_path / "straight" / "checkpoint"), device="cpu")
+    assert (checkpoint.denoiser.process, checkpoint.denoiser.takes_time) == (noise, True)
+    assert checkpoint.denoiser.max_length == 16
+
+
+def test_the_saved_embeddings_are_those_that_were_trained_with(corpus, tmp_path):
+    """Weights are rounded to bfloat16 on saving; what is fixed must not change by it."""
+    settings = TINY | {"process": "latent", "latent_dim": 8}
+    train(TrainingConfig(data=corpus, out=tmp_path, steps=4, **settings))
+    denoiser = load_checkpoint(str(tmp_path / "checkpoint"), device="cpu").denoiser
+    trained = state(tmp_path)["model"]
+    assert torch.equal(denoiser.embeddings, trained["embeddings"])
+    assert torch.equal(denoiser.model.log_prior, trained["log_prior"])
+    with pytest.raises(ValueError, match="latent_dim must stay 8 to resume, not 9"):
+        train(TrainingConfig(data=corpus, out=tmp_path, steps=4, **settings | {"latent_dim": 9}), "state")
 
 
 def losses(out):
@@ -159,9 +194,11 @@ def test_an_existing_run_is_not_overwritten(straight, corpus, capsys):
         ({"loss": "mse"}, "loss must be one of ce, bound, not 'mse'"),
         ({"lengths": (64,), "length_weights": (1.0,)}, "at most positions"),
         ({"length_weights": (1.0,)}, "length_weights must be one for each length"),
+        ({"process": "gaussian"}, "process must be one of absorbing, uniform, latent, not 'gaussian'"),
+        ({"latent_dim": 17}, "latent_dim must be 2 to width (16), not 17"),
         ({"heads": 3}, "width must be a multiple of heads"),
     ],
 )
 def test_settings_say_what_is_wrong_with_them(tmp_path, change, complaint):
-    with pytest.raises(ValueError, match=complaint.replace("(", r"\(")):
+    with pytest.raises(ValueError, match=re.escape(complaint)):
         TrainingConfig(**({"data": tmp_path, "out": tmp_path, "steps": 1} | TINY | change))

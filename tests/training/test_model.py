@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from ddemo.training.model import MINILM_PACKAGE, Shape, initial_model, noised_logits
+from ddemo.processes import gaussian
+from ddemo.training.model import MINILM_PACKAGE, Shape, initial_model, latent_logits, latent_model, noised_logits
 from ddemo.training.optimizers import make_optimizers, rate_factor
 from ddemo.training.tokenizer import MASK, save_tokenizer, train_tokenizer
 from tests.training.conftest import make_text
@@ -99,6 +100,70 @@ def test_noised_logits_are_the_models_own_at_those_positions(tokenizer):
     wanted = torch.rand(3, 10, generator=seeded(2)) < 0.4
     with torch.no_grad():
         assert torch.allclose(noised_logits(model, tokens, wanted), model(tokens).logits[wanted], atol=1e-5)
+
+
+LATENT_SHAPE = Shape(layers=2, width=16, heads=2, positions=24, canvas=16, time_kinds=8)
+
+
+@pytest.fixture(scope="module")
+def masked_directory(tokenizer, tmp_path_factory):
+    """A masked model whose answers depend on what it reads."""
+    directory = tmp_path_factory.mktemp("masked")
+    model = initial_model("none", tokenizer, SHAPE, seeded(1))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += 0.3 * torch.randn(weight.shape, generator=seeded(2))
+    model.save_pretrained(directory)
+    save_tokenizer(tokenizer, directory, 24)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def counts(tokenizer):
+    counts = torch.randint(1, 90, (tokenizer.get_vocab_size(),), generator=seeded(3))
+    counts[:2] = 0  # padding and mask are no words
+    return counts
+
+
+def test_a_latent_model_starts_as_the_masked_model_that_it_is_made_of(tokenizer, masked_directory, counts):
+    """All noise is read as masks; words without noise as themselves."""
+    masked = initial_model(str(masked_directory), tokenizer, SHAPE, seeded()).eval()
+    model = latent_model(str(masked_directory), tokenizer, LATENT_SHAPE, 6, counts, seeded()).eval()
+    tokens = torch.randint(2, 320, (2, 10), generator=seeded(1))
+    unknown = torch.rand(2, 10, generator=seeded(2)) < 0.4
+    latents = torch.randn(2, 10, 6, generator=seeded(4)).where(unknown[..., None], model.embeddings[tokens])
+    words = counts > 0
+    with torch.no_grad():
+        ours = latent_logits(model, latents, unknown, unknown.float())
+        theirs = noised_logits(masked, tokens.masked_fill(unknown, tokenizer.token_to_id(MASK)), unknown)
+    assert theirs.std() > 0.1
+    torch.testing.assert_close(ours[:, words], theirs[:, words], rtol=0.01, atol=0.01)
+    assert (ours[:, ~words] == -torch.inf).all()
+
+
+def test_latent_embeddings_are_placed_by_the_words_and_only_words_have_one(tokenizer, masked_directory, counts):
+    model = latent_model(str(masked_directory), tokenizer, LATENT_SHAPE, 6, counts, seeded())
+    words = counts > 0
+    placed = gaussian.on_sphere(model.bert.embeddings.word_embeddings.weight.detach()[words], 6)
+    torch.testing.assert_close(model.embeddings[words], placed, rtol=1e-2, atol=1e-3)
+    assert torch.equal(model.embeddings, model.embeddings.bfloat16().float())
+    assert (model.embeddings[~words] == 0).all() and (model.log_prior[~words] == -torch.inf).all()
+    shares = counts[words] / counts.sum()
+    torch.testing.assert_close(model.log_prior[words].exp(), shares, rtol=0.04, atol=0)  # what bfloat16 can tell
+
+
+def test_a_latent_checkpoint_is_gone_on_with(tokenizer, masked_directory, counts, tmp_path):
+    first = latent_model(str(masked_directory), tokenizer, LATENT_SHAPE, 6, counts, seeded())
+    first.save_pretrained(tmp_path)
+    save_tokenizer(tokenizer, tmp_path, 24)
+    again = latent_model(str(tmp_path), tokenizer, LATENT_SHAPE, 6, counts + 5, seeded(9))
+    assert all(torch.equal(weight, again.state_dict()[name]) for name, weight in first.state_dict().items())
+    with pytest.raises(ValueError, match="latent_dim must be 6"):
+        latent_model(str(tmp_path), tokenizer, LATENT_SHAPE, 5, counts, seeded())
+    with pytest.raises(ValueError, match="another tokenizer"):
+        latent_model(str(tmp_path), train_tokenizer([make_text(1, 50)], 310), LATENT_SHAPE, 6, counts[:310], seeded())
+    with pytest.raises(ValueError, match="ddemo_latent, not a bert"):
+        initial_model(str(tmp_path), tokenizer, SHAPE, seeded())
 
 
 def test_every_weight_has_one_optimizer_and_muon_has_the_layers_matrices(tokenizer):

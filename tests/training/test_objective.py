@@ -12,10 +12,12 @@ from ddemo.training.objective import (
     absorbing_loss,
     draw_known,
     draw_masks,
+    latent_loss,
     noise_uniformly,
     stratified_times,
     uniform_loss,
 )
+from tests.toy_latents import three_places
 from tests.toy_world import ToyWorld
 
 
@@ -150,3 +152,67 @@ def test_the_uniform_cross_entropy_is_lowest_for_the_true_world():
     whole, sampled = (mean_loss(exact_logits(world), share) for share in (1.0, 0.25))
     assert sampled == pytest.approx(whole, rel=0.06)
     assert mean_loss(exact_logits(wrong), 1.0) > whole + 0.1
+
+
+def latent_logits(world):
+    def logits_at(latents, wanted, times):
+        return world(latents, times, torch.full((len(times),), times.shape[1]), wanted)
+
+    return logits_at
+
+
+def latent_texts(world, count: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return world.texts[torch.multinomial(world.joint.flatten(), count, True, generator=generator)]
+
+
+def test_the_latent_bound_as_a_loss_is_tight_for_the_true_world():
+    """Averaged over texts and draws it is the entropy, once in 16,000 seeds not within four standard errors."""
+    world = three_places()
+    logits_at, embeddings = latent_logits(world), world.embeddings.float()
+    generator = torch.Generator().manual_seed(2)
+    losses = []
+    for texts in latent_texts(world, 12_800).split(64):
+        loss, read = latent_loss(logits_at, texts, embeddings, "bound", generator, known_rows=False)
+        assert read == texts.numel() + 3  # and one row more, at t = 0
+        losses.append(loss.item())
+    losses = torch.tensor(losses)
+    error = losses.std().item() / len(losses) ** 0.5
+    entropy = -(world.joint * world.joint.log()).sum().item()
+    assert losses.mean().item() == pytest.approx(entropy / 3, abs=4 * error)
+    assert error < 0.02
+
+
+def test_the_latent_cross_entropy_is_lowest_for_the_true_world():
+    def mean_loss(world):
+        generator, texts = torch.Generator().manual_seed(3), latent_texts(three_places(), 3200)
+        args = world.embeddings, "ce", generator
+        return sum(latent_loss(latent_logits(world), part, *args)[0].item() for part in texts.split(64)) / 50
+
+    true, flat, sharp = (mean_loss(three_places(temperature)) for temperature in (1.0, 1.5, 0.6))
+    assert true < flat - 0.005 and true < sharp - 0.005
+
+
+@pytest.mark.parametrize("loss", ["ce", "bound"])
+def test_what_is_known_keeps_its_embedding_and_its_time_and_is_not_read(loss):
+    embeddings = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    tokens = torch.randint(5, (40, 6), generator=torch.Generator().manual_seed(1))
+    seen = {}
+
+    def logits_at(latents, wanted, times):
+        seen.update(latents=latents, wanted=wanted, times=times)
+        return torch.zeros(int(wanted.sum()), 5)
+
+    _, read = latent_loss(logits_at, tokens, embeddings, loss, torch.Generator().manual_seed(2))
+    latents, wanted, times = seen["latents"], seen["wanted"], seen["times"]
+    clean = embeddings[tokens if loss == "ce" else torch.cat([tokens, tokens[:1]])]
+    assert read == wanted.sum() and 0 < read < wanted.numel()
+    assert torch.equal(latents[~wanted], clean[~wanted]) and (times[~wanted] == 0).all()
+    assert not (latents[wanted] == clean[wanted]).all(-1).any()
+    rows = wanted.any(1).nonzero()[:, 0].tolist()
+    used = [times[row][wanted[row]].unique().tolist() for row in rows]
+    assert len(rows) == len(wanted) and all(len(t) == 1 for t in used)  # one time a row
+    if loss == "bound":
+        assert used[-1] == [0.0] and min(t[0] for t in used[:-1]) >= 0
+    else:
+        assert torch.equal((torch.tensor(used)[:, 0] * 40).ceil().long(), torch.arange(1, 41))

@@ -300,7 +300,7 @@ def test_the_ladder_grows_rung_by_rung(held, short):
     seen = Seen(list(LadderPage(held).climb()))
     tables = [json.loads(value) for value in seen.of("numbers")]
     assert [len(table["rows"]) for table in tables] == [2, 4]
-    assert tables[-1]["columns"][1:3] == ["bits/char", "perplexity"]
+    assert tables[-1]["columns"][1:3] == ["bits a character", "judge perplexity"]
     assert [row[0] for row in tables[-1]["rows"]][:2] == ["2 steps, argmax", "2 steps, samples"]
     assert all(row[2] == "–" for row in tables[-1]["rows"]), "no judge"
     assert any(measures.NO_JUDGE in line for line in tables[-1]["said"])
