@@ -177,8 +177,8 @@ def many_lanes(checkpoint: Checkpoint, steps: int, effort: Effort) -> dict[str, 
 
     Keys:
         mixed: 16 lanes of mixed lengths, samplers and seeds: `share_outside` (messages included), `ms_per_turn`.
-        equal: 8 lanes against one: `tokens_per_second`, `of_one` and `gain`, their ratio; `turns_per_second`, which is
-            the rate of frames; taken in turn.
+        equal: 8 lanes against one: `tokens_per_second`, `of_one` and `gain`, their ratio; `turns_per_second`, the
+            rate of frames; taken in turn.
     """
     longest, process = checkpoint.denoiser.max_length, checkpoint.denoiser.process
     samplers, lengths = of_process(process), [min(length, longest) for length in effort.mixed]

@@ -56,7 +56,7 @@ class Permalink:
         return cls(made["id"], made["revision"], text, length, trace.config)
 
     def fragment(self) -> str:
-        """"#run=..." with the settings that differ from the sampler's defaults, and always sampler and seed.
+        """The text "#run=..." with the settings that differ from the sampler's defaults, and always sampler and seed.
 
         Raises:
             InputError: the text is too long for an address, or has characters that a link must not have.

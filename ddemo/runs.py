@@ -287,17 +287,17 @@ def notes(trace: Trace, text: str = "") -> list[str]:
     found = []
     if joins_a_word(text):
         found.append("A mask stands against a word, so what fills it becomes part of that word.")
-    if (masks := steps_needed(trace)) is not None:
+    if (masks := steps_needed(trace)) is not None and masks < trace.config.steps:
         found.append(f"There are {masks} masks, so the run ends after {masks} of the {trace.config.steps} steps.")
     return found
 
 
 def steps_needed(trace: Trace) -> int | None:
-    """After how many steps a fresh run has filled all masks, where that is certain to be before its last step."""
+    """After how many steps a fresh run has filled all masks, if it surely has as many; more change nothing."""
     masks = int((trace.segments[0].canvas.tokens == trace.mask_id).sum())
     sampler = SAMPLERS[trace.config.sampler]
     one_a_step = sampler.group == QUOTAS and not sampler.remasks and not trace.config.block_length
-    return masks if one_a_step and trace.config.steps > masks > 0 else None
+    return masks if one_a_step and trace.config.steps >= masks > 0 else None
 
 
 def library_versions() -> dict[str, str]:

@@ -99,7 +99,7 @@ def _load(trace: Trace) -> str:
     device, dtype = literal(made["device"]), literal(made.get("dtype", "auto"))
     return (
         f"checkpoint = load_checkpoint({literal(made['id'])}, device={device}, dtype={dtype})\n"
-        f"assert checkpoint.revision == {literal(made['revision'])}, \"other weights write another text\""
+        f'assert checkpoint.revision == {literal(made["revision"])}, "other weights write another text"'
     )
 
 

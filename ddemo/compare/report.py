@@ -101,7 +101,7 @@ def _cell(name: str, value: dict[str, Any] | None) -> str:
 
 def ladder_as_text(ladder: Ladder) -> str:
     """The ladder's table for a terminal, and what it says."""
-    named = {name: COLUMNS[name] for name in ("bits_per_character", "perplexity", "distinct_2", "repetition", "nfe")}
+    named = {name: COLUMNS[name] for name in ("bits_per_character", "perplexity", "repetition", "nfe")}
     rows = [
         (f"{in_steps(rung.steps)}, {group}", {name: asdict(value) for name, value in values.items()})
         for rung in ladder.rungs

@@ -18,7 +18,7 @@ PANELS = {  # measure -> title of its axis
     "repetition": "four-word runs repeated",
 }
 GROUPS = {"samples": ("sampling", "circle", "solid"), "argmax": ("argmax", "diamond", "dot")}
-SHOWN = ("bits_per_character", "perplexity", "repetition", "distinct_2", "nfe", "seconds")
+SHOWN = ("bits_per_character", "perplexity", "repetition", "nfe", "seconds")
 HEIGHT = 360  # pixels
 MARGIN = {"l": 64, "r": 16, "t": TITLE + 40, "b": 52}
 

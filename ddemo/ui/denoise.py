@@ -43,8 +43,9 @@ def denoise_tab(resident: Resident) -> "Carried":
     """
     sent = SentMessages()
     visit = gr.State(Visit.new())  # copied for each session
-    # Set on load as well, because Gradio forgets only what was set once a session has closed.
-    gr.on(None, Visit.new, None, visit, queue=False, show_progress="hidden", api_visibility="private")
+    # Set on load as well, because Gradio forgets only what was set once a session has closed. It is the same visit: a
+    # visitor may have opened a file before a busy server gets to it.
+    gr.on(None, same_visit, visit, visit, queue=False, show_progress="hidden", api_visibility="private")
     controls = Controls.of(resident.process, resident.codec)
     text, length, new_seed, buttons, notice, carry = _lay_out(resident, controls)
     run_button, stop_button = buttons
@@ -209,6 +210,10 @@ class _Wiring:
             return {self.canvas: say("")}
         trace.state = "failed"
         return {self.canvas: self.sent.add(run, messages.end("This run failed; the steps before it are kept."))}
+
+
+def same_visit(visit: Visit) -> Visit:
+    return visit
 
 
 def stop(visit: Visit) -> None:

@@ -40,7 +40,7 @@ def test_several_prompts_give_argmax_an_error_too(tiny):
 
 def test_it_ends_where_more_steps_write_the_same(tiny):
     *_, ladder = climb(tiny, [TEXT], {}, steps=(4, 6, 8, 16), seeds=1)
-    assert [rung.steps for rung in ladder.rungs] == [4, 6, 8]  # six masks
+    assert [rung.steps for rung in ladder.rungs] == [4, 6]  # six masks
     *_, ladder = climb(tiny, [TEXT], {"sampler": "remdm-cap"}, steps=(8, 16), seeds=1)
     assert [rung.steps for rung in ladder.rungs] == [8, 16]
 

@@ -109,7 +109,7 @@ class Browser:
         """What a browser asks for when it has drawn the page."""
         for item in self.served.config["dependencies"]:
             if any(event == "load" for _, event in item["targets"]):
-                asked = {"data": [], "fn_index": item["id"], "session_hash": self.session}
+                asked = {"data": [None] * len(item["inputs"]), "fn_index": item["id"], "session_hash": self.session}
                 assert self.served.http.post("/gradio_api/run/predict", json=asked).status_code == 200
 
     def press(self, component: str, event: str, data: list, sent: Any = None) -> httpx.Response:

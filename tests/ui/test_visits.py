@@ -158,6 +158,15 @@ def test_a_visitor_cannot_continue_the_run_of_another(served):
     assert canvas_of(mine.wait())["state"] == "finished"
 
 
+def test_a_run_that_is_older_than_the_page_s_load_event_is_kept(served, browser):
+    """A busy server may get to the event of a page that has loaded after what its visitor has done since."""
+    browser.denoise(TEXT, 0)
+    run = canvas_of(browser.wait())["run"]
+    browser.open()
+    browser.resume({"run": run, "step": 1, "cells": None})
+    assert canvas_of(browser.wait())["state"] == "finished"
+
+
 def test_an_open_page_keeps_its_runs_for_hours_and_a_closed_one_is_forgotten(served, browser):
     browser.open()
     browser.denoise(TEXT, 0)
