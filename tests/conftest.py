@@ -1,5 +1,9 @@
 """Small stand-ins that tests share: a tiny random checkpoint in the shipped format, and fake denoisers."""
 
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -141,3 +145,25 @@ def wordpiece_tokenizer() -> PreTrainedTokenizerFast:
 def wordpiece() -> TextCodec:
     tokenizer = wordpiece_tokenizer()
     return TextCodec(tokenizer, len(tokenizer), tokenizer.mask_token_id)
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Node, for JavaScript's own tests; without it a test skips, and fails where CI=true."""
+    found = shutil.which("node")
+    if found is None:
+        reason = "node is not installed, so the page's JavaScript cannot be tested"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    return found
+
+
+@pytest.fixture
+def passes_in_node(node) -> Callable[[Path], None]:
+    """Runs a file of JavaScript tests, all of which must pass, and none be left out."""
+
+    def check(tests: Path) -> None:
+        done = subprocess.run([node, "--test", str(tests)], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+        assert "# pass 0" not in done.stdout and "# skipped 0" in done.stdout
+
+    return check

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -341,10 +340,7 @@ console.log(JSON.stringify(JSON.parse(require('fs').readFileSync(0, 'utf8')).map
 """
 
 
-def test_spelling_is_that_of_the_page(tiny):
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is not installed")
+def test_spelling_is_that_of_the_page(tiny, node):
     pieces = [tiny.codec.piece(token) for token in range(3, tiny.denoiser.vocab_size)]
     pieces += [text.encode() for text in HOSTILE]
     pieces += [chr(code).encode() for code in (*range(0x300), *range(0x2000, 0x2070), 0xFE0F, 0xFEFF, 0x1F600)]

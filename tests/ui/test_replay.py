@@ -181,5 +181,5 @@ def test_lanes_are_a_replay_too(tiny):
     assert "mountLanes(document" in parsed.scripts[1]
     for file in (*(UI / "lanes").glob("*.js"), *(UI / "lanes").glob("*.css")):
         assert file.read_text(encoding="utf-8").strip() in page, file.name
-    header = page[page.index("<dl class=\"ddr-facts\">") : page.index("</header>")]
+    header = page[page.index('<dl class="ddr-facts">') : page.index("</header>")]
     assert "Temperature" in header and "Seed" not in header, "only what all lanes share"
