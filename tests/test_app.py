@@ -17,7 +17,7 @@ from gradio_client.exceptions import AppError
 from ddemo.serve import main, parser
 from tests.app_process import ROOT, Outside, clean_environment, free_port, serving
 
-OPTIONS = ("--host", "--port", "--checkpoint", "--device", "--dtype", "--share")
+OPTIONS = ("--host", "--port", "--checkpoint", "--device", "--dtype", "--judge", "--share")
 
 
 @pytest.fixture(autouse=True)
@@ -46,14 +46,15 @@ def test_without_arguments_the_page_is_for_this_machine_only():
         "checkpoint": "classics-mdm",
         "device": "auto",
         "dtype": "auto",
+        "judge": None,
         "share": False,
     }
 
 
 def test_arguments_are_taken():
-    text = "--host 0.0.0.0 --port 7900 --checkpoint somewhere --device cpu --dtype bfloat16 --share"
+    text = "--host 0.0.0.0 --port 7900 --checkpoint somewhere --device cpu --dtype bfloat16 --judge none --share"
     chosen = vars(parser().parse_args(text.split()))
-    assert list(chosen.values()) == ["0.0.0.0", 7900, "somewhere", "cpu", "bfloat16", True]
+    assert list(chosen.values()) == ["0.0.0.0", 7900, "somewhere", "cpu", "bfloat16", "none", True]
 
 
 def test_on_a_space_it_listens_to_everyone(monkeypatch):

@@ -107,7 +107,7 @@ def _lay_out(resident: Resident, controls: Controls):
         )
         with gr.Row(elem_classes=["dd-try"]):
             chips = [gr.Button(item.title, size="sm", elem_classes=["dd-chip"]) for item in tries]
-            carry = gr.Button("Compare this text", size="sm", elem_id="carry", elem_classes=["dd-chip", "dd-carry"])
+            carry = gr.Button("Compare this text", size="sm", elem_id="carry", elem_classes=["dd-carry"])
         with gr.Row(elem_classes=["dd-main-settings"], equal_height=True):
             controls.add(CHOICE)
             length = gr.Number(tries[0].length, label="New tokens", precision=0, min_width=120, elem_id="length")

@@ -82,6 +82,8 @@ def test_argmax_beside_samples_from_the_question_to_the_numbers(comparer):
     expect(comparer.lanes.nth(2).locator(".dd-mask")).to_have_count(9)
     assert len({comparer.text_of(lane) for lane in range(3)}) == 1, "they begin alike"
     comparer.part("slider").fill("6")
+    expect(comparer.part("step")).to_have_text("step 6 of 6")
+    expect(comparer.lanes.nth(2).locator(".dd-mask")).to_have_count(0)
     assert [comparer.text_of(lane) for lane in range(3)] == ends
 
     table = comparer.numbers()
