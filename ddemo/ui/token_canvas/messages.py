@@ -165,8 +165,8 @@ class Messages:
             "noise": self._process,
             "rewrites": sampler.may_rewrite(self._process),
             "sampler": sampler.title,
-            # A sampler that is greedy by definition is not an argmax draw: its title says what it is.
-            "draw": None if sampler.greedy else "argmax" if config.greedy else "sample",
+            # A sampler that draws no token, or is greedy by definition, has no such word: its title says what it is.
+            "draw": None if sampler.greedy or not sampler.draws else "argmax" if config.greedy else "sample",
             "temperature": config.temperature,
             "seed": config.seed,
             "note": self.note,
