@@ -188,6 +188,16 @@ def test_a_run_of_uniform_noise_is_the_trace(sampler):
     assert reader.last.head["rewrites"] is True and reader.last.stops[0].segment["masks"] == 0
 
 
+@pytest.mark.parametrize("sampler", [sampler.name for sampler in of_process("gaussian")])
+def test_a_run_of_latents_is_the_trace(tiny_latent, sampler):
+    reader, trace = Reader(), begun(tiny_latent, sampler=sampler)
+    frames = [json.loads(message) for message in stream(tiny_latent, "r", trace, reader)][1:-1]
+    check(reader.last, trace)
+    assert {frame["at"] for frame in frames} == {"free"}
+    assert reader.last.head["rewrites"] is True and reader.last.head["draw"] is None
+    assert reader.last.head["noise"] == "gaussian" and reader.last.stops[0].segment["masks"] == 0
+
+
 def test_a_sampler_that_is_greedy_by_definition_is_no_argmax_draw(tiny):
     drawn = {
         name: json.loads(Messages("r", begun(tiny, sampler=name, draw=draw)).open())["head"]["draw"]
