@@ -224,7 +224,7 @@ BAD = [
 
 
 def check_sentence(sentence: str) -> None:
-    assert sentence.endswith(".") and "\n" not in sentence and len(sentence) < 400
+    assert sentence.endswith(".") and "\n" not in sentence and len(sentence) < 450
     assert "Traceback" not in sentence and "Error" not in sentence and "/" not in sentence
 
 

@@ -83,6 +83,10 @@ const NOISY = [
 test('latents begin with words of the noise, too', () => {
   const cells = M.cells(feed([{...NOISY[0], head: {...NOISE_HEAD, noise: 'gaussian'}}]));
   assert.deepEqual(cells.map((cell) => cell.noise), [false, false, true, true]);
+  const last = {...NOISY[1], t: 0};
+  const arrived = M.cells(feed([{...NOISY[0], head: {...NOISE_HEAD, noise: 'gaussian'}}, last]));
+  assert.deepEqual(arrived.map((cell) => cell.noise), [false, false, false, false], 'where they arrive is no noise');
+  assert.equal(M.describe(arrived[3]), 'the nearest word from the beginning');
   assert.equal(M.noiseIsWords({noise: 'gaussian'}) && !M.noiseIsWords({noise: 'absorbing'}), true);
 });
 

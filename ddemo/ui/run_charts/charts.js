@@ -126,7 +126,7 @@ function mountRunCharts(element, host) {
       image.seen.add('outside');
       return colours.outsidePixel;
     }
-    const own = stop.tokens[cell] === stop.mask || stop.commits[cell] || stop.flags[cell] & CanvasModel.NOISE;
+    const own = stop.tokens[cell] === stop.mask || stop.commits[cell] || !(stop.flags[cell] & CanvasModel.FIXED);
     if (own) return 0; // nothing: the hatching shows
     image.seen.add('given');
     return colours.givenPixel;

@@ -241,6 +241,8 @@ const CanvasModel = (() => {
       tokens: before.tokens.slice(), flags: before.flags.map((bits) => bits & ~NEW), commits: before.commits,
       wrote: {commit: 0, remask: 0, resample: 0, again: 0}, set: message.set, stats: undefined, view: undefined,
     };
+    // Once a latent has arrived, the word that it stands at is not the noise's any more.
+    if (head.noise === 'gaussian' && message.t === 0) stop.flags.forEach((_, at) => { stop.flags[at] &= ~NOISE; });
     if (message.set.length) stop.commits = before.commits.slice();
     for (const [at, id, p] of message.set) {
       need(isInteger(at) && at >= 0 && at < stop.tokens.length && isInteger(id), `cannot set ${at} to ${id}`);
@@ -934,6 +936,7 @@ const CanvasModel = (() => {
       else if (cell.forced) words.push('forced by you');
       else if (cell.noise) words.push('a random word of the noise, not changed yet');
       else if (cell.kind === 'prompt') words.push('prompt');
+      else if (!(cell.step >= 0) && !cell.pending) words.push('the nearest word from the beginning');
       else if (cell.step >= 0) {
         words.push(`${cell.resampled ? 'resampled' : 'committed'} at step ${cell.step}`);
         if (cell.p >= 0) words.push(`probability ${fixed2(cell.p)}`);
