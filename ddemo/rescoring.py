@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ddemo.errors import InputError
-from ddemo.rerun import latents_along
+from ddemo.rerun import latents_along, remembers
 from ddemo.sampling.belief import Belief
 from ddemo.sampling.loop import Lane, forward, guided, requests
 from ddemo.sampling.rules import FillRules
@@ -160,7 +160,7 @@ def final_scores(
     progress: Progress | None = None,
 ) -> FinalScores:
     """Probability and rank, at every position and step that the model was asked about, of the token that stands there
-    at the end: one denoiser row for each step that asked (two under guidance, and under Gaussian noise).
+    at the end: one denoiser row for each step that asked (two under guidance, and for latents from a file).
 
     Under uniform noise these are numbers of the belief that the run's frames hold, whichever of the two kinds the
     denoiser gives.
@@ -360,7 +360,7 @@ def _check(checkpoint: Checkpoint, trace: Trace, rows: int) -> None:
 
 def _calls_a_row(trace: Trace) -> int:
     if trace.checkpoint.get("process") == "gaussian":
-        return 2  # one to make the latents again, one to ask
+        return 1 if remembers(trace) else 2  # one to make the latents again, one to ask
     guided = trace.config.guidance and any(bool(segment.canvas.fixed.any()) for segment in trace.segments)
     return 2 if guided else 1
 

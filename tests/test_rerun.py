@@ -9,8 +9,9 @@ import torch
 
 from ddemo import rescoring, runs
 from ddemo.errors import InputError
-from ddemo.rerun import latents_along, latents_of
+from ddemo.rerun import latents_along, latents_of, remembers
 from ddemo.sampling import Clock, Engine, FillRules, Lane, SamplerConfig, denoise
+from ddemo.sampling import latents as latents_module
 from ddemo.trace import Trace
 from tests.sampling.drive import facts, row_of
 
@@ -142,8 +143,21 @@ def test_an_edited_run_is_gone_through_again_from_its_file(tiny_latent):
     assert [facts(frame) for frame in other.frames] == [facts(frame) for frame in trace.frames]
 
 
+def test_latents_in_memory_are_those_of_the_run_gone_through_again(tiny_latent, monkeypatch):
+    """With an edit between, and for a run that is too long for its frames to keep them."""
+    trace = finished(tiny_latent, seed=6)
+    at = free_of(trace)[1]
+    branch = continued(tiny_latent, trace, 4, edited_row(trace, 4, **{f"at_{at}": {"mask": True}}))
+    monkeypatch.setattr(latents_module, "MOST_KEPT", 1000)
+    long = finished(tiny_latent, seed=6)
+    assert remembers(branch) and not remembers(long)
+    for known, other in ((branch, Trace.from_json(branch.to_json())), (trace, long)):
+        pairs = zip(latents_along(tiny_latent, known), latents_along(tiny_latent, other), strict=True)
+        assert all(torch.equal(a.points, b.points) and torch.equal(a.held, b.held) for a, b in pairs)
+
+
 def test_a_run_that_cannot_be_made_again_says_so(tiny_latent):
-    trace = finished(tiny_latent)
+    trace = Trace.from_json(finished(tiny_latent).to_json())
     wrong = replace(trace.frames[1], tokens=(trace.frames[1].tokens + 1) % 300)
     bent = replace(trace, frames=[trace.frames[0], wrong, *trace.frames[2:]])
     with pytest.raises(InputError, match="Step 2 of this run comes out otherwise here"):
@@ -167,7 +181,12 @@ def test_final_scores_are_those_of_the_run(tiny_latent):
     at = free_of(trace)[1]
     branch = continued(tiny_latent, trace, 6, edited_row(trace, 6, **{f"at_{at}": {"mask": True}}))
     seen = []
+    assert rescoring.final_scores_cost(branch) == 14, "frames in memory know their latents"
+    remembered = rescoring.final_scores(tiny_latent, branch)
+    branch = Trace.from_json(branch.to_json())
     scores = rescoring.final_scores(tiny_latent, branch, rows=3, progress=lambda done, all: seen.append((done, all)))
+    assert np.array_equal(scores.rank, remembered.rank)
+    assert np.array_equal(scores.probability, remembered.probability)
     assert scores.steps == branch.last_step and seen[-1] == (28, 28) == (rescoring.final_scores_cost(branch),) * 2
     for frame in branch.frames:
         p, rank = scores.at(branch, frame.step)

@@ -91,7 +91,9 @@ class LatentLMDenoiser(MaskedLMDenoiser):
 
     @cached_property
     def space(self) -> gaussian.Space:
-        return gaussian.Space.of(self.embeddings, self.words)
+        """Where lanes reckon: on the CPU where the device has no float64."""
+        place = "cpu" if self.device.type == "mps" else self.device
+        return gaussian.Space.of(self.embeddings.to(place), self.words.to(place))
 
     def __call__(self, latents: Tensor, times: Tensor, lengths: Tensor, wanted: Tensor) -> Tensor:
         """Logits at the wanted positions; rows are as independent as `MaskedLMDenoiser` keeps them.

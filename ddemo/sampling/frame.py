@@ -1,8 +1,14 @@
 """A frame: what one step of one lane did."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from ddemo.sampling.latents import Latents
 
 NOWHERE = {
     "distance": np.empty(0, np.float32),
@@ -29,6 +35,7 @@ class Frame:
         distance, margin: [M] float32 under Gaussian noise, of each position's latent after the step: to the nearest
             embedding, and how much farther the second is. Empty under other noise.
         plane: [M, 2] float32, the same latents in the plane of `ddemo.processes.gaussian.Space.axes`.
+        latents: all of them after the step, to go on from; not in a trace's file, nor in the frames of a long run.
     """
 
     step: int
@@ -45,6 +52,7 @@ class Frame:
     distance: np.ndarray = field(default_factory=lambda: NOWHERE["distance"])
     margin: np.ndarray = field(default_factory=lambda: NOWHERE["margin"])
     plane: np.ndarray = field(default_factory=lambda: NOWHERE["plane"])
+    latents: Latents | None = field(default=None, repr=False, compare=False)
 
     @property
     def fresh(self) -> bool:

@@ -18,6 +18,8 @@ from ddemo.processes.gaussian import Space
 from ddemo.sampling.canvas import Canvas
 from ddemo.sampling.randomness import normals
 
+MOST_KEPT = 2**25  # bytes of latents that the frames of a run keep in memory
+
 
 @dataclass(frozen=True, eq=False)
 class Latents:
@@ -35,6 +37,10 @@ class Latents:
     def times(self, t: float) -> Tensor:
         """[L] float64: the time of each position when the clock says t."""
         return self.held.clamp_max(t)
+
+    def kept_for(self, steps: int) -> Latents | None:
+        """These, where a run of so many steps can keep them all."""
+        return self if steps * self.points.numel() * self.points.element_size() <= MOST_KEPT else None
 
     def moved(self, positions: Tensor, points: Tensor) -> Latents:
         """The same with `points` [M, D] at `positions` [M]."""

@@ -296,6 +296,7 @@ def _carry_out(lane: Lane, report: Report, facts: Facts) -> Frame:
         distance=facts.distance,
         margin=facts.margin,
         plane=facts.plane,
+        latents=lane.latents and lane.latents.kept_for(lane.clock.last),
     )
 
 
