@@ -12,7 +12,7 @@ import torch
 from ddemo import runs
 from ddemo.denoisers import Checkpoint, Denoiser
 from ddemo.sampling import SAMPLERS, FillRules, Frame, Lane, SamplerConfig, denoise
-from ddemo.sampling.frame import ARRAYS
+from ddemo.sampling.frame import ARRAYS, NOWHERE
 from ddemo.sampling.plain import denoise_plainly
 from ddemo.sampling.samplers import of_process
 from ddemo.settings import default_sampler
@@ -20,7 +20,7 @@ from ddemo.trace import Trace
 from ddemo.ui.token_canvas.messages import Messages
 
 LENGTHS = (32, 64, 128, 256)
-USUAL = ("confidence", "ancestral", "uniform-ancestral")  # measured at every length, where they fit the noise
+USUAL = ("confidence", "ancestral", "uniform-ancestral", "ddpm")  # measured at every length, where they fit the noise
 
 
 @dataclass(frozen=True)
@@ -234,10 +234,11 @@ def memory(checkpoint: Checkpoint, length: int, steps: int) -> dict[str, Any]:
 
 
 def held(frames: Sequence[Frame]) -> int:
-    """Bytes of the memory that the frames' arrays keep alive, each buffer counted once."""
-    arrays = [getattr(frame, name) for frame in frames for name in ARRAYS]
+    """Bytes of the memory that the frames' arrays and latents keep alive, each buffer counted once."""
+    arrays = [getattr(frame, name) for frame in frames for name in (*ARRAYS, *NOWHERE)]
     owners = [array if array.base is None else array.base for array in arrays]
-    return sum({id(owner): owner.nbytes for owner in owners}.values())
+    latents = sum(frame.latents.points.nbytes for frame in frames if frame.latents is not None)
+    return latents + sum({id(owner): owner.nbytes for owner in owners}.values())
 
 
 def synchronisations(checkpoint: Checkpoint, length: int, steps: int) -> float | None:

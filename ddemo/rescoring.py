@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ddemo.errors import InputError
+from ddemo.rerun import latents_along, remembers
 from ddemo.sampling.belief import Belief
 from ddemo.sampling.loop import Lane, forward, guided, requests
 from ddemo.sampling.rules import FillRules
@@ -159,7 +160,7 @@ def final_scores(
     progress: Progress | None = None,
 ) -> FinalScores:
     """Probability and rank, at every position and step that the model was asked about, of the token that stands there
-    at the end: one denoiser row for each step that asked (two under guidance).
+    at the end: one denoiser row for each step that asked (two under guidance, and for latents from a file).
 
     Under uniform noise these are numbers of the belief that the run's frames hold, whichever of the two kinds the
     denoiser gives.
@@ -176,9 +177,7 @@ def final_scores(
     """
     _check(checkpoint, trace, rows)
     questions = (
-        _Question(lane, lane.asks(trace.mask_id), frame)
-        for frame, lane in _walk(checkpoint.denoiser, trace)
-        if frame.fresh
+        _Question(lane, lane.asks(trace.mask_id), frame) for frame, lane in _walk(checkpoint, trace) if frame.fresh
     )
     ends = [_end_of(trace, index) for index in range(len(trace.segments))]
     tell = _teller(progress, final_scores_cost(trace), _calls_a_row(trace))
@@ -230,7 +229,7 @@ def parallel_hazard(
     entries = np.cumsum([0, *(len(frame.written) for frame in trace.frames)])
     probability = _joined([frame.chosen for frame in trace.frames], np.float32).copy()
     tell = _teller(progress, hazard_cost(trace), _calls_a_row(trace))
-    questions, asked = _left_out(checkpoint.denoiser, trace), 0
+    questions, asked = _left_out(checkpoint, trace), 0
     for question, belief in _answers(checkpoint, questions, rows, stopped, tell):
         token = torch.tensor([question.frame.tokens[question.entry]], dtype=torch.int64, device=belief.device)
         entry = entries[question.frame.step - 1] + question.entry
@@ -257,9 +256,9 @@ class _Question:
     entry: int = 0
 
 
-def _left_out(denoiser: Denoiser, trace: Trace) -> Iterator[_Question]:
+def _left_out(checkpoint: Checkpoint, trace: Trace) -> Iterator[_Question]:
     """A row for each token that was committed beside others: the canvas after its step with that one masked."""
-    for frame, lane in _walk(denoiser, trace):
+    for frame, lane in _walk(checkpoint, trace):
         commits = np.flatnonzero(_commits(frame, trace.mask_id)).tolist()
         after = _written_on(lane.tokens, frame)
         for entry in commits if len(commits) > 1 else []:
@@ -275,15 +274,16 @@ def _with_row(lane: Lane, tokens: Tensor) -> Lane:
     return row
 
 
-def _walk(denoiser: Denoiser, trace: Trace) -> Iterator[tuple[Frame, Lane]]:
+def _walk(checkpoint: Checkpoint, trace: Trace) -> Iterator[tuple[Frame, Lane]]:
     """Each frame with the lane as it stood before, ready to ask what it asked."""
-    at = -1
-    for frame in trace.frames:
+    at, denoiser = -1, checkpoint.denoiser
+    for frame, latents in zip(trace.frames, latents_along(checkpoint, trace), strict=False):
         if _segment_of(trace, frame.step) != at:
             at = _segment_of(trace, frame.step)
             segment = trace.segments[at]
             tokens, time = segment.canvas.tokens, segment.clock.start
-        lane = Lane(segment.canvas, trace.config, segment.clock, trace.lane, frame.step - 1, tokens, time=time)
+        start = {"step": frame.step - 1, "tokens": tokens, "time": time, "latents": latents}
+        lane = Lane(segment.canvas, trace.config, segment.clock, trace.lane, **start)
         if not (lane.prepared(denoiser) and _asks_as(lane, frame, trace.mask_id)):
             raise InputError(f"Step {frame.step} of this run does not follow from its settings.")
         yield frame, lane
@@ -359,6 +359,8 @@ def _check(checkpoint: Checkpoint, trace: Trace, rows: int) -> None:
 
 
 def _calls_a_row(trace: Trace) -> int:
+    if trace.checkpoint.get("process") == "gaussian":
+        return 1 if remembers(trace) else 2  # one to make the latents again, one to ask
     guided = trace.config.guidance and any(bool(segment.canvas.fixed.any()) for segment in trace.segments)
     return 2 if guided else 1
 

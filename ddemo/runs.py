@@ -14,6 +14,7 @@ from ddemo import __version__
 from ddemo.denoisers import Checkpoint
 from ddemo.denoisers.codec import aligned
 from ddemo.errors import InputError
+from ddemo.rerun import latents_of
 from ddemo.sampling import (
     SAMPLERS,
     Canvas,
@@ -31,6 +32,7 @@ from ddemo.sampling import (
 from ddemo.sampling.canvas import MaskRun, Spacing, joins_a_word, marker, parse_markers
 from ddemo.sampling.config import quoted
 from ddemo.sampling.edits import clock_after_edits, edited_canvas
+from ddemo.sampling.latents import rounded_noise
 from ddemo.sampling.samplers import QUOTAS
 from ddemo.trace import Segment, Trace
 
@@ -61,10 +63,16 @@ def begin(checkpoint: Checkpoint, text: str, length: int, config: SamplerConfig)
 
 
 def _noised(checkpoint: Checkpoint, canvas: Canvas, config: SamplerConfig, step: int) -> Canvas:
-    """The canvas as the checkpoint's noise would have it: masks, or random words in their place."""
-    if checkpoint.denoiser.process == "absorbing":
+    """The canvas as the checkpoint's noise would have it: masks, or words in their place.
+
+    The words are random, or what random latents are nearest to.
+    """
+    denoiser, codec = checkpoint.denoiser, checkpoint.codec
+    if denoiser.process == "absorbing":
         return canvas
-    return from_noise(canvas, checkpoint.codec.mask_id, ~checkpoint.codec.never_drawn, config.seed, step=step)
+    if denoiser.process == "gaussian":
+        return rounded_noise(canvas, codec.mask_id, denoiser.space, codec.never_drawn, config.seed, step=step)
+    return from_noise(canvas, codec.mask_id, ~codec.never_drawn, config.seed, step=step)
 
 
 def proceed(
@@ -90,16 +98,18 @@ def proceed(
     canvas = trace.canvas_at(step, segment)
     branch = trace.cut_at(step, segment)
     if cells is None:
-        lane = Lane(**_where(branch))
-        if not lane.prepared(checkpoint.denoiser):
-            raise lane.failure or InputError("Nothing is left to do at this step: mask a word and continue.")
+        if Lane(**_where(branch)).ended(checkpoint.denoiser):
+            raise InputError("Nothing is left to do at this step: mask a word and continue.")
         return branch
     codec, denoiser = checkpoint.codec, checkpoint.denoiser
-    time = _where(branch)["time"] if denoiser.process == "uniform" else 0.0  # how noised the tokens are that stand
-    edited, edits = edited_canvas(canvas, cells, codec, codec.never_drawn, denoiser.max_length, must_mask=time == 0.0)
-    clock = clock_after_edits(edited, codec.mask_id, step, trace.config, time)
+    time = 0.0 if denoiser.process == "absorbing" else _where(branch)["time"]  # how noised the tokens are that stand
+    latent = denoiser.process == "gaussian"
+    edited, edits, kept = edited_canvas(
+        canvas, cells, codec, codec.never_drawn, denoiser.max_length, must_mask=time == 0.0
+    )
+    clock = clock_after_edits(edited, codec.mask_id, step, trace.config, time, anew=latent)
     edited = _noised(checkpoint, edited, trace.config, step)
-    branch.segments.append(Segment(edited, clock, tuple(edits)))
+    branch.segments.append(Segment(edited, clock, tuple(edits), kept if latent else ()))
     learn_pieces(branch, checkpoint, edited.tokens.tolist())
     return branch
 
@@ -194,7 +204,9 @@ def carry_out_together(
 
     A run that fails leaves the others alone: it is "failed", and its problem is raised once all have ended.
     """
-    of_lane = {Lane(**_where(trace)): (trace, trace.seconds) for trace in traces}
+    of_lane = {
+        Lane(**_where(trace), latents=latents_of(checkpoint, trace)): (trace, trace.seconds) for trace in traces
+    }
     lanes, began = list(of_lane), time.perf_counter()
     for trace in traces:
         trace.state = "running"

@@ -88,7 +88,8 @@ def settings_of(sampler: Sampler, process: str, can_end: bool = True) -> tuple[s
     """
     read = {"sampler", "seed", *sampler.defaults()}
     read |= {"steps"} if sampler.paced == BY_CLOCK else set()
-    read |= set() if sampler.greedy else {"draw", "temperature", "top_k", "top_p"}
+    read |= set() if sampler.greedy else {"temperature", "top_k", "top_p"}
+    read |= {"draw"} if sampler.draws and not sampler.greedy else set()
     read |= {"block_length", "guidance"} if process == "absorbing" else set()
     read |= {"end_of_text"} if can_end else set()
     return tuple(name for name in SETTINGS if name in read)
@@ -113,9 +114,12 @@ def about_seed(config: SamplerConfig, process: str) -> str:
     The three "deterministic" steps keep their own words: an argmax draw inside a sampler, and the two samplers that
     are greedy by definition, under their own titles.
     """
+    sampler = SAMPLERS[config.sampler]
+    if process == "gaussian":
+        drawn_once = config.eta == 0.0
+        return f"{sampler.title}: the seed only decides the noise that the run begins with." if drawn_once else ""
     if not config.greedy:
         return ""
-    sampler = SAMPLERS[config.sampler]
     step = sampler.title if sampler.greedy else "Argmax draw"
     if config.deterministic and process == "uniform":
         return f"{step}: the seed only decides the random words that the run begins with."

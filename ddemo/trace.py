@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ddemo.rescoring import FinalScores, Hazard
 from ddemo.sampling.canvas import Canvas, Spacing
 from ddemo.sampling.clock import Clock
 from ddemo.sampling.config import MAX_BLOCK, MAX_CANDIDATES, MAX_STEPS, SamplerConfig, quoted
-from ddemo.sampling.frame import ARRAYS, Frame
+from ddemo.sampling.frame import ARRAYS, NOWHERE, Frame
 
 FORMAT = "ddemo-trace"
 FORMAT_VERSION = 1
@@ -44,11 +45,14 @@ class Segment:
         canvas: the canvas where the segment begins.
         clock: the times of its steps; `clock.first` is the step after which it begins.
         edits: what the visitor changed to get here, one plain record an edit.
+        kept: [L], where each position stood on the canvas before, -1 for what is new; empty where nobody asks, which
+            is under other noise than Gaussian, and in a run's first segment.
     """
 
     canvas: Canvas
     clock: Clock
     edits: tuple[dict[str, Any], ...] = ()
+    kept: tuple[int, ...] = ()
 
 
 @dataclass
@@ -275,7 +279,7 @@ def _check_checkpoint(checkpoint: dict[str, str]) -> None:
     for name in ("vocab_size", "max_length"):
         digits = checkpoint[name]
         _require(len(digits) <= 9 and digits.isascii() and digits.isdigit() and int(digits) > 0)
-    _require(checkpoint.get("process", "absorbing") in ("absorbing", "uniform"))
+    _require(checkpoint.get("process", "absorbing") in ("absorbing", "uniform", "gaussian"))
 
 
 def _check_run(trace: Trace) -> None:
@@ -284,6 +288,9 @@ def _check_run(trace: Trace) -> None:
     _require(bool(firsts) and firsts[0] == 0 and firsts == sorted(firsts) and firsts[-1] <= len(trace.frames))
     longest = int(trace.checkpoint["max_length"])
     _require(all(len(segment.canvas) <= longest for segment in trace.segments))
+    for before, segment in pairwise([None, *trace.segments]):
+        room = len(before.canvas) if before else 0
+        _require(all(-1 <= position < room for position in segment.kept))
     for frame in trace.frames:
         standing = trace.segments[bisect_left(firsts, frame.step) - 1]
         _require(frame.step <= standing.clock.last)
@@ -333,6 +340,7 @@ def _unpack_scores(kind: type, item: dict[str, Any]) -> FinalScores | Hazard:
 
 def _pack_frame(frame: Frame) -> dict[str, Any]:
     arrays = {name: _pack_array(getattr(frame, name)) for name in ARRAYS}
+    arrays |= {name: _pack_array(getattr(frame, name)) for name in NOWHERE if len(getattr(frame, name))}
     return {"step": frame.step, "t": frame.t, "s": frame.s, "nfe": frame.nfe, **arrays}
 
 
@@ -348,8 +356,20 @@ def _unpack_frames(packed: list[dict]) -> Iterator[Frame]:
         _require(arrays["ids"].shape[1] <= MAX_CANDIDATES)
         _require(all(np.isfinite(array).all() and bool((array >= 0).all()) for array in arrays.values()))
         _require(all(bool((arrays[name] <= 1.0 + ROUNDING).all()) for name in ("probabilities", "chosen")))
+        arrays |= _unpack_places(item, rows)
         t, s, nfe = _number(item["t"], 1.0), _number(item["s"], 1.0), _whole(item["nfe"])
         yield Frame(step=number, t=t, s=s, nfe=nfe, **arrays)
+
+
+def _unpack_places(item: dict[str, Any], rows: int) -> dict[str, np.ndarray]:
+    """Where the latents of a frame lie, which only runs of Gaussian noise tell."""
+    told = {name: _unpack_array(item[name], np.float32) for name in NOWHERE if name in item}
+    if not told:
+        return {}
+    told["plane"] = told["plane"].reshape(-1, 2)
+    _require(all(len(told[name]) == rows and bool(np.isfinite(told[name]).all()) for name in NOWHERE))
+    _require(all(bool((told[name] >= 0).all()) for name in ("distance", "margin")))
+    return told
 
 
 def _pack_segment(segment: Segment) -> dict[str, Any]:
@@ -365,6 +385,7 @@ def _pack_segment(segment: Segment) -> dict[str, Any]:
         "own": {str(position): text for position, text in canvas.own.items()},
         "forced": sorted(canvas.forced),
         "locked": sorted(canvas.locked),
+        **({"kept": list(segment.kept)} if segment.kept else {}),
     }
 
 
@@ -390,4 +411,6 @@ def _unpack_segment(item: dict[str, Any]) -> Segment:
     clock = Clock(_whole(item["first"]), _whole(item["last"]), _number(item["start"], 1.0))
     most = MAX_STEPS + length  # the canvas paces some samplers, and others take an extra step for each block
     _require(0 < clock.last - clock.first <= most and clock.start > 0)
-    return Segment(canvas, clock, tuple(item["edits"]))
+    kept = tuple(item.get("kept", ()))
+    _require(len(kept) in (0, length) and all(type(position) is int for position in kept))
+    return Segment(canvas, clock, tuple(item["edits"]), kept)

@@ -13,9 +13,12 @@ from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from ddemo.denoisers import Checkpoint, TextCodec, load_checkpoint
+from ddemo.denoisers.latent_lm import LatentBert, LatentConfig
+from ddemo.processes import gaussian
 
 torch.set_num_threads(1)  # tensors this small are slower on many threads, the more so beside other work
 
+LATENT_DIM = 8
 SENTENCES = [
     "The old sailor looked into the sea, and said nothing at all.",
     "It was a dark night; the wind cried in the chimney like a child.",
@@ -72,6 +75,42 @@ def tiny_directory(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(tiny_directory) -> Checkpoint:
     return load_checkpoint(str(tiny_directory), device="cpu")
+
+
+def random_latent_bert(vocab_size: int, never: torch.Tensor) -> LatentBert:
+    """Two small layers with weights large enough for answers to differ; `never` [V] are no words."""
+    torch.manual_seed(0)
+    config = LatentConfig(
+        vocab_size=vocab_size,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=96,
+        canvas_length=64,
+        pad_token_id=0,
+        type_vocab_size=16,
+        latent_dim=LATENT_DIM,
+        process="gaussian",
+    )
+    model = LatentBert(config).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn_like(weight) * 0.2)
+        model.embeddings.copy_(gaussian.on_sphere(torch.randn(vocab_size, LATENT_DIM), LATENT_DIM))
+        model.embeddings[never] = 0.0
+        model.log_prior.copy_(torch.rand(vocab_size).masked_fill(never, 0.0)).div_(model.log_prior.sum()).log_()
+    return model
+
+
+@pytest.fixture(scope="session")
+def tiny_latent(tmp_path_factory) -> Checkpoint:
+    """A random latent model in the shipped format; 64 tokens at most."""
+    directory, tokenizer = tmp_path_factory.mktemp("checkpoints") / "tiny-latent", tiny_tokenizer()
+    never = torch.arange(len(tokenizer)) < 2  # padding and mask
+    random_latent_bert(len(tokenizer), never).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return load_checkpoint(str(directory), device="cpu")
 
 
 class FakeDenoiser:

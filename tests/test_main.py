@@ -98,6 +98,15 @@ def test_every_sampler(run, sampler):
     assert code == 0 and report["settings"]["sampler"] == sampler and "[MASK]" not in report["text"]
 
 
+@pytest.mark.parametrize("settings", [[], ["--sampler", "ddim", "--eta", "0.5", "--clamp", "nearest"]])
+def test_latents(settings, tiny_latent, capsys):
+    arguments = ["infill", "The old [MASK:3].", "--steps", "4", "--checkpoint", str(tiny_latent.directory), "--json"]
+    assert main([*arguments, *settings]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["text"].startswith("The old") and report["nfe"] == 4
+    assert report["settings"]["sampler"] == ("ddim" if settings else "ddpm")
+
+
 @pytest.mark.parametrize("sampler", [None, *(sampler.name for sampler in of_process("uniform"))])
 def test_every_sampler_of_uniform_noise(sampler, capsys):
     chosen = ["--sampler", sampler] if sampler else []

@@ -55,7 +55,7 @@ def story(tiny) -> tuple[Trace, list[torch.Tensor]]:
     cells[0]["text"] = " <b>Old</b> \u200b"
     cells[3]["mask"] = True
     cells.append({"mask": True})
-    edited, edits = edited_canvas(standing, cells, codec, codec.never_drawn, 64)
+    edited, edits, _ = edited_canvas(standing, cells, codec, codec.never_drawn, 64)
     clock = clock_after_edits(edited, codec.mask_id, CUT, CONFIG)
     trace.segments.append(Segment(edited, clock, tuple(edits)))
     second = Lane(edited, CONFIG, clock, 2, nfe=begun[-1].nfe)

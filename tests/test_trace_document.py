@@ -12,7 +12,7 @@ import pytest
 from ddemo import rescoring, runs, trace
 from ddemo.sampling import SAMPLERS, SamplerConfig
 from ddemo.sampling.canvas import Spacing
-from ddemo.sampling.frame import ARRAYS
+from ddemo.sampling.frame import ARRAYS, NOWHERE
 from ddemo.settings import SETTINGS
 from tests.sampling.drive import row_of
 
@@ -82,8 +82,9 @@ def test_every_part_is_described(document):
 
 
 def test_types_of_arrays_are_those_of_the_code():
+    of_frames = ARRAYS | {name: array.dtype for name, array in NOWHERE.items()}
     for section, arrays in (
-        ("Frame", ARRAYS), ("Final scores", rescoring.FinalScores.ARRAYS), ("Hazard", rescoring.Hazard.ARRAYS)
+        ("Frame", of_frames), ("Final scores", rescoring.FinalScores.ARRAYS), ("Hazard", rescoring.Hazard.ARRAYS)
     ):  # fmt: skip
         told = {name: kind.split()[1] for name, kind in table(section).items() if kind.startswith("array")}
         assert told == {name: np.dtype(kind).name for name, kind in arrays.items()}

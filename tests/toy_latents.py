@@ -20,6 +20,8 @@ class ToyLatents:
     def __init__(self, joint: Tensor, embeddings: Tensor, temperature: float = 1.0):
         self.joint, self.embeddings, self.temperature = joint, embeddings.double(), temperature
         self.vocab_size, self.dim = embeddings.shape
+        self.mask_id = self.vocab_size  # no word: the samplers need none
+        self.space = gaussian.Space.of(self.embeddings, torch.ones(self.vocab_size, dtype=torch.bool))
         self.max_length = joint.dim()
         self.texts = torch.tensor(list(itertools.product(*map(range, joint.shape))))  # [K^L, L]
 

@@ -14,9 +14,11 @@ from ddemo.settings import default_sampler, settings_of
 
 MOST_LANES = 16
 TEMPERATURES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+LIKELIEST = "the likeliest word alone"  # what an argmax leaves where no token is drawn
 STEPS = (4, 8, 16, 32, 64, 128)
 SIDE_BY_SIDE = {  # of each noise: samplers that differ in what drives their steps
     "absorbing": ("confidence", "ancestral", "first-hitting", "entropy-bounded", "threshold", "p2", "remdm-cap"),
+    "gaussian": ("ddpm", "ddim"),
     "uniform": ("uniform-ancestral", "uniform-joint", "sedd-analytic", "tau-leaping", "flow"),
 }
 
@@ -50,6 +52,7 @@ class Question:
         sentence: what the lanes are.
         lanes: (settings, noise process, how many at most) -> (label, group, settings) of each lane.
         usual: how many lanes it has unless others are asked for.
+        processes: the noises under which it makes sense.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Question:
     sentence: str
     lanes: Callable[[dict[str, Any], str, int], Iterator[tuple[str, str, dict[str, Any]]]]
     usual: int
+    processes: tuple[str, ...] = ("absorbing", "uniform", "gaussian")
 
     def plans(self, settings: Mapping[str, Any], process: str, most: int | None = None) -> list[LanePlan]:
         """The lanes.
@@ -97,7 +101,8 @@ def about(config: SamplerConfig, process: str) -> tuple[str, ...]:
     sampler = SAMPLERS[config.sampler]
     told = [sampler.title]
     if not sampler.greedy:
-        told.append("argmax draw" if config.greedy else f"temperature {config.temperature:g}")
+        argmax = "argmax draw" if sampler.draws else LIKELIEST
+        told.append(argmax if config.greedy else f"temperature {config.temperature:g}")
     if sampler.paced == BY_CLOCK:
         told.append(f"{config.steps} steps")
     told.append("the seed does not matter" if _seedless(config, process) else f"seed {config.seed}")
@@ -110,7 +115,7 @@ def _seedless(config: SamplerConfig, process: str) -> bool:
 
 def questions_for(process: str) -> dict[str, Question]:
     """The questions that make sense under a noise process, by name."""
-    return {name: question for name, question in QUESTIONS.items() if name != "argmaxes" or process == "absorbing"}
+    return {name: question for name, question in QUESTIONS.items() if process in question.processes}
 
 
 # ---------------------------------------------------------------- the lanes of each question
@@ -127,6 +132,8 @@ def _name_of_argmax(base: dict[str, Any], process: str) -> str:
     config = SamplerConfig.from_values(base | {"draw": "argmax"})
     if _seedless(config, process):
         return "argmax"
+    if not SAMPLERS[config.sampler].draws:
+        return LIKELIEST
     return "argmax draw, random order" if process == "absorbing" else "argmax draw"
 
 
@@ -151,7 +158,7 @@ def _temperatures(base, process, most):
     """One seed for all, so that they draw from the same random numbers."""
     base = _drawing(base, process)
     for temperature in TEMPERATURES:
-        label = "argmax" if temperature == 0 else f"temperature {temperature:g}"
+        label = "argmax" if temperature == 0 and SAMPLERS[base["sampler"]].draws else f"temperature {temperature:g}"
         yield label, "", base | {"temperature": temperature, "draw": "sample"}
 
 
@@ -159,6 +166,12 @@ def _samplers(base, process, most):
     names = dict.fromkeys((base["sampler"], *SIDE_BY_SIDE[process]))
     for name in names:
         yield SAMPLERS[name].title, "", under(base, name, process)
+
+
+def _clamps(base, process, most):
+    for name in ("ddpm", "ddim"):
+        for clamp, aim in (("off", "towards a mean"), ("nearest", "towards a word")):
+            yield f"{SAMPLERS[name].title}, {aim}", "", under(base, name, process) | {"clamp": clamp}
 
 
 def _steps(base, process, most):
@@ -208,6 +221,7 @@ QUESTIONS = {
             "The three steps that are called so, argmax in random order, and a sample.",
             _argmaxes,
             5,
+            ("absorbing",),
         ),
         Question(
             "temperature",
@@ -217,6 +231,14 @@ QUESTIONS = {
             len(TEMPERATURES),
         ),
         Question("samplers", "Which sampler?", "The same settings under several samplers.", _samplers, 7),
+        Question(
+            "clamp",
+            "What does clamping do?",
+            "Latents that move towards a mean of words, or the word nearest to it, with and without new noise.",
+            _clamps,
+            4,
+            ("gaussian",),
+        ),
         Question("steps", "How many steps?", "The same seed in 4 to 128 steps.", _steps, len(STEPS)),
         Question("seeds", "How much is chance?", "Samples that differ in their seed only.", _samples, 5),
     )

@@ -16,7 +16,8 @@ class Denoiser(Protocol):
         max_length: the longest canvas in tokens.
         takes_time: False when p(x0 | x_t) does not depend on t, so that an unchanged canvas needs no call.
         process: the noise that the checkpoint reverses, "absorbing", "uniform" or "gaussian"; one for Gaussian noise
-            is called with latents in place of tokens (see `ddemo.denoisers.latent_lm.LatentLMDenoiser`).
+            is called with latents in place of tokens, and has `space`, where its words are among them (see
+            `ddemo.denoisers.latent_lm.LatentLMDenoiser`).
         predicts: "posterior" for p(x0_i | x_t) given all of x_t, "leave-one-out" for the same given x_t without
             position i. Where the position holds nothing, as under a mask, they are the same; a token that may be
             noise says something about x0_i, so under uniform noise they differ.

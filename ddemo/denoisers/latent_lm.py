@@ -1,6 +1,7 @@
 """A BERT that reads words through Gaussian noise on their embeddings: the network, and as a denoiser."""
 
 import math
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +76,7 @@ class LatentLMDenoiser(MaskedLMDenoiser):
         dim: D.
         embeddings: [V, D] float32 on `device`.
         words: [V] bool: tokens that have an embedding; the others are never predicted.
+        space: both, with the plane to look at latents in.
     """
 
     process = "gaussian"
@@ -86,6 +88,12 @@ class LatentLMDenoiser(MaskedLMDenoiser):
         self.embeddings = model.embeddings.float()
         self.dim = self.embeddings.shape[1]
         self.words = model.log_prior.isfinite()
+
+    @cached_property
+    def space(self) -> gaussian.Space:
+        """Where lanes reckon: on the CPU where the device has no float64."""
+        place = "cpu" if self.device.type == "mps" else self.device
+        return gaussian.Space.of(self.embeddings.to(place), self.words.to(place))
 
     def __call__(self, latents: Tensor, times: Tensor, lengths: Tensor, wanted: Tensor) -> Tensor:
         """Logits at the wanted positions; rows are as independent as `MaskedLMDenoiser` keeps them.

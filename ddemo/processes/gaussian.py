@@ -9,6 +9,7 @@ Functions keep the type of the tensors that they are given; alpha is a number or
 """
 
 import math
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -147,14 +148,23 @@ def prior_nats(clean: Tensor, alpha: float) -> Tensor:
     return 0.5 * (alpha * clean.square().sum(-1) - spread)
 
 
-def nearest(points: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+def nearest(points: Tensor, embeddings: Tensor, refused: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The closest embedding of each point [..., D]: its row [...] int64, and the two smallest distances [..., 2].
 
-    The first distance tells how far a point is from any word, the gap to the second how clear the choice is. Leave
-    rows that are no words out of `embeddings`. Clamping to it is the trick of Diffusion-LM, section 4.3.
+    The first distance tells how far a point is from any word, the gap to the second how clear the choice is: both
+    are exact in the type of `points`, while the search is in that of `embeddings`. Clamping to it is the trick of
+    Diffusion-LM, section 4.3.
+
+    Args:
+        refused: [V] or [..., V] bool, rows that are not meant, such as those that are no words; a distance to one is
+            infinite.
     """
-    near = torch.cdist(points, embeddings).topk(min(2, len(embeddings)), largest=False)
-    return near.indices[..., 0], near.values
+    closeness = torch.matmul(points.to(embeddings.dtype), embeddings.T) - 0.5 * embeddings.square().sum(-1)
+    if refused is not None:
+        closeness = closeness.masked_fill_(refused, -torch.inf)
+    near = closeness.topk(min(2, len(embeddings)))
+    distances = (points[..., None, :] - embeddings.to(points.dtype)[near.indices]).norm(dim=-1)
+    return near.indices[..., 0], distances.masked_fill(near.values == -torch.inf, torch.inf)
 
 
 def principal_axes(points: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -184,6 +194,32 @@ def on_sphere(points: Tensor, count: int) -> Tensor:
     axes, spread = principal_axes(points, count)
     widened = (points - points.mean(0)) @ axes / spread
     return widened / widened.norm(dim=-1, keepdim=True) * math.sqrt(count)
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where the words of a vocabulary are among the latents.
+
+    Attributes:
+        embeddings: [V, D] float32.
+        words: [V] bool, which rows are words; the others are at no place.
+        axes: [D, 2] float32, orthonormal: the plane in which the words lie widest, to look at latents in.
+    """
+
+    embeddings: Tensor
+    words: Tensor
+    axes: Tensor
+
+    @classmethod
+    def of(cls, embeddings: Tensor, words: Tensor) -> "Space":
+        """The space of embeddings [V, D] of which `words` [V] are words."""
+        points = embeddings.detach().float()
+        axes, _ = principal_axes(points[words], min(2, *points[words].shape))
+        return cls(points, words, torch.nn.functional.pad(axes, (0, 2 - axes.shape[1])))
+
+    def seen(self, points: Tensor) -> Tensor:
+        """Points [..., D] in the plane, [..., 2]."""
+        return points @ self.axes.to(points.dtype)
 
 
 def _roots(alpha: float | Tensor) -> tuple[float | Tensor, float | Tensor]:

@@ -98,6 +98,13 @@ class Belief:
         weights = (self._weights if config is None else self._tempered(config, every)).double()
         return weights / weights.sum(-1, keepdim=True)
 
+    def mean(self, values: Tensor, config: SamplerConfig) -> Tensor:
+        """[M, D] float64: the mean of `values` [V, D] under p as a draw takes it (see `shaped`)."""
+        if config.greedy:
+            return values[self.likeliest].double()
+        weights = self._tempered(config, torch.arange(len(self), device=self.device)).to(values.dtype)
+        return (weights @ values).double() / weights.sum(-1, keepdim=True).double()
+
     def _of(self, table: Tensor, rows: Tensor) -> Tensor:
         """The given rows of an [M, V] table, which is not copied when all are meant."""
         return table if len(rows) == len(self) else table[rows]

@@ -71,6 +71,7 @@ class Plan:
         self.schedule: Schedule = SCHEDULES[config.schedule] if config.schedule else LINEAR
         self.may_rewrite = self.sampler.may_rewrite(self.process)
         self.reads_free = self.sampler.reads_free(self.process)
+        self.space = denoiser.space if self.process == "gaussian" else None  # where words are among latents
         self.blocks = blocks_of(lane.canvas, config, self.may_rewrite, self.mask_id)
         self.open = torch.stack(self.blocks).any(0)
 

@@ -25,7 +25,8 @@ class SamplerConfig:
 
     Attributes:
         sampler: name of an entry of `SAMPLERS`.
-        draw: "sample" takes a token from p by an inverse CDF, "argmax" takes the likeliest.
+        draw: "sample" takes a token from p by an inverse CDF, "argmax" takes the likeliest. Samplers that draw no
+            token, as under Gaussian noise, leave only the likeliest in p for "argmax".
         temperature: divides the logits before a draw; 0 is the same as argmax.
         top_k: draw only among the k likeliest; 0 is off.
         top_p: draw only among the likeliest tokens that together reach this probability; 1 is off.
@@ -65,6 +66,7 @@ class SamplerConfig:
     t_on: float | None = None
     t_off: float | None = None
     alpha_on: float | None = None
+    clamp: str | None = None
 
     def __post_init__(self):
         _check_choice("sampler", self.sampler, SAMPLERS)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ddemo.denoisers.codec import TextCodec
 from ddemo.errors import InputError
@@ -14,10 +14,24 @@ from ddemo.sampling.config import SamplerConfig, quoted
 CELL_KEYS = {"from", "mask", "id", "text", "lock"}
 
 
+class Edited(NamedTuple):
+    """A canvas after a visitor's edits.
+
+    Attributes:
+        canvas: the edited one.
+        edits: a plain record of each edit.
+        kept: where each position stood before, -1 for what is new there.
+    """
+
+    canvas: Canvas
+    edits: list[dict[str, Any]]
+    kept: tuple[int, ...]
+
+
 def edited_canvas(
     canvas: Canvas, cells: Sequence[dict[str, Any]], codec: TextCodec, never, max_length: int, must_mask: bool = True
-) -> tuple[Canvas, list[dict[str, Any]]]:
-    """The canvas that the edited row of cells describes, and a plain record of each edit.
+) -> Edited:
+    """The canvas that the edited row of cells describes.
 
     A cell is {"from": position} for a token as it stands, with "mask": true to mask it, "id": token to
     force a candidate there, "text": characters to type over it, "lock": true to hold it; {"mask": true} alone
@@ -38,9 +52,12 @@ def edited_canvas(
         raise InputError(f"The edited canvas must be a list of at most {4 * max_length} cells.")
     builder = CanvasBuilder(codec)
     edits: list[dict[str, Any]] = []
+    origin: list[int] = []
     shown = codec.aligned(canvas.tokens.tolist())
     for cell in cells:
         _add_cell(builder, edits, canvas, shown, _checked(cell, canvas, never))
+        stays = not (cell.get("mask") or cell.keys() & {"id", "text"})
+        origin += [cell["from"] if stays else -1] * (len(builder.tokens) - len(origin))
         if len(builder.tokens) > max_length:
             raise InputError(f"With these edits the canvas has more than the {max_length} tokens of this checkpoint.")
     kept = {cell.get("from") for cell in cells}
@@ -50,16 +67,19 @@ def edited_canvas(
     if all(builder.fixed):
         raise InputError("Every word is held, so nothing can change: let one go or mask one, and continue.")
     _guard_spacing(builder)
-    return builder.build(), edits
+    return Edited(builder.build(), edits, tuple(origin))
 
 
-def clock_after_edits(canvas: Canvas, mask_id: int, step: int, config: SamplerConfig, time: float = 0.0) -> Clock:
+def clock_after_edits(
+    canvas: Canvas, mask_id: int, step: int, config: SamplerConfig, time: float = 0.0, anew: bool = False
+) -> Clock:
     """Time goes on from where that share of free positions would be masked, at the run's own stride of 1 / steps.
 
     Where the tokens that stand are noised as well, as under uniform noise, `time` says how much; it goes on from
-    there at the least.
+    there at the least. With `anew` any mask takes it back to t = 1: latents begin in noise, and the others wait.
     """
     share = int((canvas.tokens == mask_id).sum()) / int((~canvas.fixed).sum())
+    share = math.ceil(share) if anew else share
     start = max(time, (SCHEDULES[config.schedule] if config.schedule else LINEAR).time_at(1.0 - share))
     return clock_from(canvas, config, mask_id, step, start, math.ceil(start * config.steps - 1e-9))
 

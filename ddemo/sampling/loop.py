@@ -15,6 +15,7 @@ from ddemo.sampling.canvas import Canvas
 from ddemo.sampling.clock import Clock, Plan, Stage, check_process, fresh_clock
 from ddemo.sampling.config import SamplerConfig
 from ddemo.sampling.frame import Frame
+from ddemo.sampling.latents import Latents, from_noise
 from ddemo.sampling.report import Facts, Report, collect
 from ddemo.sampling.rules import FillRules
 from ddemo.sampling.samplers import Turn
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 WITHOUT_FLOAT64 = ("mps",)  # there, beliefs are kept and reduced on the CPU
 
-Request = tuple[Tensor, Tensor, Tensor]  # a row of the denoiser's call: tokens, wanted and times, each [L]
+Request = tuple[Tensor, Tensor, Tensor]  # a row of the denoiser's call: tokens (or latents), wanted, times
 
 
 @dataclass(eq=False)
@@ -40,6 +41,8 @@ class Lane:
         nfe: denoiser calls so far; guidance makes two a step.
         time: t after `step`; defaults to the clock's start.
         decoded: [L] float64, how probable each token was when it was written; 1 where that is not known.
+        latents: x_t under Gaussian noise, where tokens are what it rounds to; defaults to noise where the segment
+            began, and must be given after it. None under other noise.
         cancelled: set it to end the lane before its next step.
         failure: what went wrong, if anything did; the lane has then ended.
     """
@@ -53,6 +56,7 @@ class Lane:
     nfe: int = 0
     time: float | None = None
     decoded: Tensor | None = None
+    latents: Latents | None = None
     cancelled: bool = False
     failure: Exception | None = None
     belief: Belief | None = field(default=None, repr=False)
@@ -85,17 +89,32 @@ class Lane:
             self.failure = problem
             return False
 
-    def _prepare(self, denoiser: Denoiser) -> bool:
+    def ended(self, denoiser: Denoiser) -> bool:
+        """Whether no step is left to take.
+
+        Raises:
+            InputError: as `check_process`.
+        """
         if self.plan is None:
             check_process(self.config, denoiser.process, denoiser.id)
             self.plan = Plan(self, denoiser)
-        if self.plan.done(self.step, self.tokens):
+        return self.plan.done(self.step, self.tokens)
+
+    def _prepare(self, denoiser: Denoiser) -> bool:
+        if self.ended(denoiser):
             return False
+        if self.plan.space is not None and self.latents is None:
+            self.latents = self._noise()
         stage = self.plan.stage(self.step, self.tokens, self.time)
         if self.stage is not None and not torch.equal(stage.open, self.stage.open):
             self.belief = None  # another block: other positions are asked about
         self.stage = stage
         return True
+
+    def _noise(self) -> Latents:
+        if self.step != self.clock.first:
+            raise ValueError(f"latents must be given to go on after step {self.step}: tokens do not tell them")
+        return from_noise(self.canvas, self.plan.space, self.config.seed, self.number, self.step)
 
     def asks(self, mask_id: int) -> Tensor:
         """[L] bool: where the next step needs p(x0 | x_t)."""
@@ -162,6 +181,8 @@ def requests(lane: Lane, wanted: Tensor, mask_id: int) -> list[Request]:
     """What a lane's step puts to the denoiser: nothing where nothing is wanted, two rows under guidance."""
     if not bool(wanted.any()):
         return []
+    if lane.latents is not None:
+        return [(lane.latents.points, wanted, lane.latents.times(lane.stage.t))]
     share = lane.plan.noised_share(lane.stage, lane.tokens)
     times = torch.full((len(wanted),), share).masked_fill_(lane.canvas.fixed, 0.0)
     versions = [lane.tokens]
@@ -174,9 +195,9 @@ def forward(denoiser: Denoiser, rows: Sequence[Request]) -> Sequence[Tensor]:
     """Logits [N_i, V] for each row, in one call."""
     if not rows:
         return []
-    tokens, wanted, times = (pad_sequence(column, batch_first=True) for column in zip(*rows, strict=True))
+    held, wanted, times = (pad_sequence(column, batch_first=True) for column in zip(*rows, strict=True))
     lengths = torch.tensor([len(row[0]) for row in rows])
-    logits = denoiser(tokens, times, lengths, wanted)
+    logits = denoiser(held, times, lengths, wanted)
     if logits.device.type in WITHOUT_FLOAT64:
         logits = logits.cpu()
     return logits.split(wanted.sum(-1).tolist())
@@ -229,6 +250,8 @@ def turn_of(lane: Lane, denoiser: Denoiser, rules: FillRules) -> Turn:
         predicts=denoiser.predicts,
         lane=lane.number,
         ends=rules.ends,
+        latents=lane.latents,
+        space=plan.space,
     )
 
 
@@ -255,6 +278,8 @@ def _carry_out(lane: Lane, report: Report, facts: Facts) -> Frame:
     lane.time = turn.s if lane.stage.s is not None else _masked_share(lane, tokens)
     if len(written) or lane.plan.takes_time:
         lane.belief = None
+    if move.landing is not None:
+        lane.latents = lane.latents.moved(positions, move.landing.points)
     lane.tokens, lane.step = tokens, turn.step
     return Frame(
         step=turn.step,
@@ -268,6 +293,10 @@ def _carry_out(lane: Lane, report: Report, facts: Facts) -> Frame:
         written=written.numpy().astype(np.int32),
         tokens=tokens[written].numpy().astype(np.int32),
         chosen=chosen[written].numpy().astype(np.float32),
+        distance=facts.distance,
+        margin=facts.margin,
+        plane=facts.plane,
+        latents=lane.latents and lane.latents.kept_for(lane.clock.last),
     )
 
 

@@ -6,7 +6,7 @@ import struct
 import torch
 from torch import Tensor
 
-PURPOSES = ("select", "draw", "order", "remask", "time", "prior")
+PURPOSES = ("select", "draw", "order", "remask", "time", "prior", "noise")
 
 
 def generator_for(seed: int, lane: int, step: int, purpose: str) -> torch.Generator:
@@ -26,3 +26,9 @@ def uniforms(seed: int, lane: int, step: int, purpose: str, count: int) -> Tenso
     settings share their randomness.
     """
     return torch.rand(count, dtype=torch.float64, generator=generator_for(seed, lane, step, purpose))
+
+
+def normals(seed: int, lane: int, step: int, purpose: str, count: int, width: int) -> Tensor:
+    """[count, width] float64 standard normal: as `uniforms`, for latents."""
+    generator = generator_for(seed, lane, step, purpose)
+    return torch.randn(count, width, dtype=torch.float64, generator=generator)

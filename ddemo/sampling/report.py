@@ -1,12 +1,13 @@
 """What a step has to tell, gathered on the denoiser's device and copied to the CPU once a turn for all lanes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ddemo.sampling.frame import NOWHERE
 from ddemo.sampling.samplers import Move, Turn
 
 
@@ -18,6 +19,7 @@ class Facts:
         after: [M] int32, what stands at the rows afterwards.
         chosen: [M] float32, its probability before temperature; 0 for a mask.
         entropy: [M] float32, and ids, probabilities: [M, k]; empty when the belief is not fresh.
+        distance, margin: [M] float32, and plane: [M, 2], of a `Landing`; empty where there is none.
     """
 
     after: np.ndarray
@@ -25,6 +27,9 @@ class Facts:
     entropy: np.ndarray
     ids: np.ndarray
     probabilities: np.ndarray
+    distance: np.ndarray = field(default_factory=lambda: NOWHERE["distance"])
+    margin: np.ndarray = field(default_factory=lambda: NOWHERE["margin"])
+    plane: np.ndarray = field(default_factory=lambda: NOWHERE["plane"])
 
 
 class Report:
@@ -43,6 +48,8 @@ class Report:
         self.parts: list[Tensor] = [move.after, belief.probability(move.after, turn.every)]
         if self.fresh:
             self.parts += [belief.entropy, *belief.top(turn.config.candidates)]
+        if landing := move.landing:
+            self.parts += [landing.distance, landing.margin, landing.plane]
 
     def facts(self, numbers: np.ndarray) -> Facts:
         """Read the report back from its 32-bit numbers, in the order of `parts`."""
@@ -52,7 +59,8 @@ class Report:
             for piece, part in zip(np.split(numbers, sizes[:-1]), self.parts, strict=True)
         ]
         if not self.fresh:
-            arrays += [np.empty(0, np.float32), np.empty((0, 0), np.int32), np.empty((0, 0), np.float32)]
+            untold = [np.empty(0, np.float32), np.empty((0, 0), np.int32), np.empty((0, 0), np.float32)]
+            arrays[2:2] = untold
         return Facts(*arrays)
 
 

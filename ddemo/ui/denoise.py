@@ -17,6 +17,7 @@ from ddemo.trace import Trace
 from ddemo.ui.controls import CHOICE, DRAW, OF_ANY_RUN, Controls
 from ddemo.ui.examples import EXAMPLE_RUN, trace_of, tries_for
 from ddemo.ui.notice import Notice, tell
+from ddemo.ui.paths_panel import add_paths_panel
 from ddemo.ui.resident import Resident
 from ddemo.ui.run_charts import RunCharts
 from ddemo.ui.second_look import add_second_look
@@ -59,6 +60,8 @@ def denoise_tab(resident: Resident) -> "Carried":
     add_second_look(resident, sent, visit, canvas)
     RunCharts(elem_id="charts", elem_classes=["dd-plain"])
     add_step_panel(resident, visit)
+    if resident.process == "gaussian":
+        add_paths_panel(resident, visit)
     add_take_home(resident, visit, canvas, notice, (text, length, new_seed), controls, partial(draft_of, resident))
     outputs = [canvas, notice, run_button, stop_button, controls.inputs["seed"]]
     streaming = {

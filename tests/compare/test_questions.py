@@ -7,7 +7,7 @@ from ddemo.compare.questions import TEMPERATURES
 from ddemo.errors import InputError
 from ddemo.sampling import SAMPLERS
 
-PROCESSES = ("absorbing", "uniform")
+PROCESSES = ("absorbing", "uniform", "gaussian")
 
 
 def configs(name, settings=None, process="absorbing", most=None):
@@ -113,3 +113,18 @@ def test_a_question_has_no_more_lanes_than_asked_for():
     assert len(configs("argmax", most=MOST_LANES)) == MOST_LANES
     assert len(configs("seeds", most=3)) == len(configs("temperature", most=3)) == 3
     assert [config.greedy for config in configs("argmax", most=1)] == [True]
+
+
+def test_latents_are_clamped_or_not_with_and_without_new_noise():
+    found = configs("clamp", {"seed": 3, "steps": 9, "eta": 0.5, "sampler": "ddim"}, "gaussian")
+    assert [(config.sampler, config.clamp) for config in found] == [
+        ("ddpm", "off"), ("ddpm", "nearest"), ("ddim", "off"), ("ddim", "nearest"),
+    ]  # fmt: skip
+    assert {(config.seed, config.steps) for config in found} == {(3, 9)} and found[2].eta == 0.5
+    assert "clamp" not in questions_for("uniform")
+
+
+def test_no_argmax_is_spoken_of_where_no_token_is_drawn():
+    plans = [plan for name in ("argmax", "temperature") for plan in QUESTIONS[name].plans({}, "gaussian")]
+    assert not any("argmax" in " ".join((plan.label, *plan.about)) for plan in plans)
+    assert plans[0].label == "the likeliest word alone" and plans[0].config.greedy

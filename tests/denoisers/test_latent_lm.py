@@ -9,56 +9,24 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ddemo.denoisers import load_checkpoint
-from ddemo.denoisers.latent_lm import LatentBert, LatentConfig, LatentLMDenoiser
+from ddemo.denoisers.latent_lm import LatentLMDenoiser
 from ddemo.denoisers.loading import process_of
 from ddemo.errors import InputError
 from ddemo.metrics import bound, evaluate
 from ddemo.processes import gaussian
-from tests.conftest import tiny_tokenizer
+from tests.conftest import LATENT_DIM as DIM
 
-DIM = 8
 TEXT = "The old sailor looked into the sea, and said nothing at all."
 
 
-def random_latent_bert(vocab_size: int, never: torch.Tensor) -> LatentBert:
-    """Two small layers with weights large enough for answers to differ; `never` [V] are no words."""
-    torch.manual_seed(0)
-    config = LatentConfig(
-        vocab_size=vocab_size,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=96,
-        canvas_length=64,
-        pad_token_id=0,
-        type_vocab_size=16,
-        latent_dim=DIM,
-        process="gaussian",
-    )
-    model = LatentBert(config).eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(torch.randn_like(weight) * 0.2)
-        model.embeddings.copy_(gaussian.on_sphere(torch.randn(vocab_size, DIM), DIM))
-        model.embeddings[never] = 0.0
-        model.log_prior.copy_(torch.rand(vocab_size).masked_fill(never, 0.0)).div_(model.log_prior.sum()).log_()
-    return model
+@pytest.fixture(scope="module")
+def directory(tiny_latent):
+    return tiny_latent.directory
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("checkpoints") / "tiny-latent"
-    tokenizer = tiny_tokenizer()
-    never = torch.arange(len(tokenizer)) < 2  # padding and mask
-    random_latent_bert(len(tokenizer), never).save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def checkpoint(directory):
-    return load_checkpoint(str(directory), device="cpu")
+def checkpoint(tiny_latent):
+    return tiny_latent
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def begun(codec) -> Canvas:
 
 
 def edit(codec, canvas, cells, max_length: int = 64):
-    return edited_canvas(canvas, cells, codec, codec.never_drawn, max_length)
+    return edited_canvas(canvas, cells, codec, codec.never_drawn, max_length)[:2]
 
 
 def same_canvas(one: Canvas, other: Canvas) -> bool:

@@ -19,7 +19,7 @@ def test_a_definition_says_all_that_people_want_to_know(name):
     sampler = SAMPLERS[name]
     assert name == sampler.name == SamplerConfig(sampler=name).sampler
     assert sampler.title and sampler.group and sampler.sentence.endswith(".") and "arXiv" in sampler.source
-    assert sampler.processes and set(sampler.processes) <= {"absorbing", "uniform"}
+    assert sampler.processes and set(sampler.processes) <= {"absorbing", "uniform", "gaussian"}
     for step in sampler.steps.values():
         assert "Source:" in step.__doc__
         assert list(inspect.signature(step).parameters) == ["turn"]

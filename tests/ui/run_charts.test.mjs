@@ -154,6 +154,32 @@ test('uniform noise has no masks: every free position has values at all steps', 
   near(curves.mean[2], 0.8, 0.01);
 });
 
+test('a run that moves latents tells how they lie, and no other run is asked', () => {
+  const look = (a, b, p) => [1, [[a, p], [b, 0.1]]];
+  const hundredths = (list) => base64(Uint16Array.from(list));
+  const run = feed([
+    open([10, 11, 16, 13], {}, {noise: 'gaussian', steps: 2}),
+    frame(1, [[2, 12, 0.4]], [look(12, 16, 0.4), look(12, 16, 0.6)],
+      {at: [2, 3], near: hundredths([412, 65535]), lead: hundredths([7, 150])}),
+    {...END, n: 2},
+  ]);
+  assert.deepEqual(columns(run, 'near'), [[null, null, null, null], [null, null, 4.12, 655.35]]);
+  assert.deepEqual(columns(run, 'lead')[1], [null, null, 0.07, 1.5]);
+  assert.equal(S.shade('near', 655.35, run), 1);
+  assert.equal(S.describe(run, 1, 2, 'near', 12).value, 'its latent lies 4.12 from this word');
+  assert.equal(S.describe(run, 1, 3, 'lead', 13).value, 'the second nearest word is 1.50 farther than this one');
+  assert.equal(S.describe(run, 1, 0, 'lead', 10).value, 'the model was not asked here');
+  assert.deepEqual(['near', 'lead', 'margin'].map((name) => S.isOf(name, run)), [true, true, true]);
+  assert.deepEqual(['near', 'lead', 'margin'].map((name) => S.isOf(name, feed(RUN))), [false, false, true]);
+  assert.deepEqual(columns(feed(RUN), 'near')[1], [null, null, null, null, null]);
+});
+
+test('distances that are not one for each position are refused', () => {
+  const short = frame(1, [], [[1, [[12, 0.5], [13, 0.1]]]], {at: [2], near: base64(Uint16Array.from([1, 2]))});
+  const {warning} = M.receive(M.receive(M.initial(), open()).state, short);
+  assert.match(warning, /not a distance for each position/);
+});
+
 test('a reused look shows what it showed; a step without a look shows nothing', () => {
   const run = feed([
     open(), frame(1, [], [[3, [[13, 0.5], [12, 0.25]]], [2, [[14, 0.6], [12, 0.1]]], [1, [[14, 0.8], [13, 0.05]]]]),

@@ -157,6 +157,13 @@ def test_every_question_runs_under_uniform_noise(question):
     assert seen.is_idle and seen.messages[-1]["state"] == "finished", seen.notice
 
 
+@pytest.mark.parametrize("question", questions_for("gaussian"))
+def test_every_question_runs_on_latents(tiny_latent, question):
+    tab = ComparePage(HeldCheckpoint(tiny_latent))
+    seen = tab.compare(question, "The old [MASK:2] sea.", lanes=4)
+    assert seen.is_idle and seen.messages[-1]["state"] == "finished", seen.notice
+
+
 def test_stop_ends_the_lanes_and_keeps_them(tab):
     updates, seen = tab.start(), []
     for update in updates:

@@ -104,6 +104,22 @@ def test_every_sampler_of_uniform_noise_runs_on_a_page_of_its_own(sampler):
     assert again.run.text() == shown.run.text()
 
 
+@pytest.mark.parametrize("sampler", [sampler.name for sampler in of_process("gaussian")])
+def test_latents_run_on_a_page_of_their_own(tiny_latent, sampler):
+    page = Page(HeldCheckpoint(tiny_latent))
+    assert "draw" not in page.controls.names and {"clamp", "eta", "temperature"} <= set(page.controls.names)
+    shown = page.denoise(TEXT, sampler=sampler, steps=6)
+    assert shown.is_idle and shown.run.end["state"] == "finished" and shown.run.head["noise"] == "gaussian"
+    mask = shown.run.head["mask"]
+    assert all(mask not in stop.tokens for stop in shown.run.stops), "it begins with words"
+    again = page.resume({"run": shown.id, "step": 3, "segment": 0, "cells": None})
+    assert again.run.text() == shown.run.text()
+    cells = [{"from": position} for position in range(len(shown.run.stops[0].tokens))]
+    cells[-1] = {"from": len(cells) - 1, "mask": True}
+    edited = page.resume({"run": shown.id, "step": 3, "segment": 0, "cells": cells})
+    assert edited.run.end["state"] == "finished" and edited.is_idle
+
+
 def test_what_another_sampler_left_in_a_hidden_field_is_not_read(page):
     shown = page.denoise(TEXT, sampler="confidence", threshold=7.0, schedule="nonsense")
     assert shown.run.end["state"] == "finished" and "threshold" not in shown.run.head["settings"]

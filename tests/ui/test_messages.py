@@ -188,6 +188,28 @@ def test_a_run_of_uniform_noise_is_the_trace(sampler):
     assert reader.last.head["rewrites"] is True and reader.last.stops[0].segment["masks"] == 0
 
 
+@pytest.mark.parametrize("sampler", [sampler.name for sampler in of_process("gaussian")])
+def test_a_run_of_latents_is_the_trace(tiny_latent, sampler):
+    reader, trace = Reader(), begun(tiny_latent, sampler=sampler)
+    frames = [json.loads(message) for message in stream(tiny_latent, "r", trace, reader)][1:-1]
+    check(reader.last, trace)
+    assert {frame["at"] for frame in frames} == {"free"}
+    assert reader.last.head["rewrites"] is True and reader.last.head["draw"] is None
+    assert reader.last.head["noise"] == "gaussian" and reader.last.stops[0].segment["masks"] == 0
+    for told, frame in zip(frames, trace.frames, strict=True):
+        for name, numbers in (("near", frame.distance), ("lead", frame.margin)):
+            assert np.allclose(np.frombuffer(base64.b64decode(told[name]), "<u2") / 100, numbers, atol=0.0051)
+
+
+def test_an_edited_run_of_latents_says_where_each_position_stood(tiny_latent):
+    trace, reader = begun(tiny_latent, sampler="ddpm"), Reader()
+    stream(tiny_latent, "r", trace, reader)
+    row = [{"mask": True}, *({"from": position} for position in range(1, len(trace.canvas_at(3))))]
+    branch = runs.proceed(tiny_latent, trace, 3, row)
+    told = json.loads(Messages("s", branch).branch("r", 3, True, 0))["segment"]
+    assert told["from"] == list(branch.segments[-1].kept) and len(told["from"]) == len(told["tokens"])
+
+
 def test_a_sampler_that_is_greedy_by_definition_is_no_argmax_draw(tiny):
     drawn = {
         name: json.loads(Messages("r", begun(tiny, sampler=name, draw=draw)).open())["head"]["draw"]

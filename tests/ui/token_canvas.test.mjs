@@ -80,6 +80,16 @@ const NOISY = [
   frame(2, [[2, 14, 0.3]], [[2, 1, [[14, 0.3], [12, 0.2]]], [3, 1.5, [[14, 0.7], [13, 0.2]]]], {run: 'u', at: 'free'}),
 ];
 
+test('latents begin with words of the noise, too', () => {
+  const cells = M.cells(feed([{...NOISY[0], head: {...NOISE_HEAD, noise: 'gaussian'}}]));
+  assert.deepEqual(cells.map((cell) => cell.noise), [false, false, true, true]);
+  const last = {...NOISY[1], t: 0};
+  const arrived = M.cells(feed([{...NOISY[0], head: {...NOISE_HEAD, noise: 'gaussian'}}, last]));
+  assert.deepEqual(arrived.map((cell) => cell.noise), [false, false, false, false], 'where they arrive is no noise');
+  assert.equal(M.describe(arrived[3]), 'the nearest word from the beginning');
+  assert.equal(M.noiseIsWords({noise: 'gaussian'}) && !M.noiseIsWords({noise: 'absorbing'}), true);
+});
+
 test('under uniform noise the words of the noise are told from those that the run wrote and took back', () => {
   const state = feed(NOISY);
   const marks = (at) => M.cells(M.goTo(state, at)).map((cell) => (

@@ -3,14 +3,15 @@
 from dataclasses import replace
 
 from ddemo.processes import SCHEDULES
-from ddemo.sampling.samplers import adaptive, deterministic, quotas, time_driven, uniform
+from ddemo.sampling.samplers import adaptive, deterministic, latent, quotas, time_driven, uniform
 from ddemo.sampling.samplers.definition import BY_STATE, FREE, Knob, Sampler
 from ddemo.sampling.samplers.turn import Move, Turn
 
 __all__ = ["KNOBS", "SAMPLERS", "Knob", "Move", "Sampler", "Turn", "of_process"]
 
-ABSORBING, UNIFORM = "absorbing", "uniform"
+ABSORBING, UNIFORM, GAUSSIAN = "absorbing", "uniform", "gaussian"
 QUOTAS, TIMED, ADAPTIVE, DETERMINISTIC = "Quota each step", "Reverse-time noise", "As sure as it is", "Deterministic"
+LATENT = "Moving latents"
 
 SCHEDULE = Knob(
     "schedule", "linear", "Noise schedule", "how fast the share of noise falls with time", choices=tuple(SCHEDULES)
@@ -26,6 +27,9 @@ MASK_SCHEDULE = Knob(
     choices=tuple(quotas.MASK_SCHEDULES),
 )
 ETA = Knob("eta", 0.02, "Eta", "how readily tokens are masked again; 0 is never")
+CLAMP = Knob(
+    "clamp", "off", "Clamp", "nearest aims at the word nearest to the mean, not at the mean", choices=latent.CLAMPS
+)
 
 SAMPLERS = {
     sampler.name: sampler
@@ -320,6 +324,26 @@ SAMPLERS = {
             {ABSORBING: deterministic.plug_in_of_masks, UNIFORM: deterministic.plug_in_of_words},
             (SCHEDULE,),
             greedy=True,
+        ),
+        Sampler(
+            "ddpm",
+            "DDPM on embeddings",
+            LATENT,
+            "Moves every latent towards the mean of the words it may be, with fresh noise at each step.",
+            "Ho et al. 2020, DDPM (arXiv 2006.11239)",
+            {GAUSSIAN: latent.ddpm},
+            (CLAMP,),
+            draws=False,
+        ),
+        Sampler(
+            "ddim",
+            "DDIM on embeddings",
+            LATENT,
+            "Moves every latent straight towards the mean of the words it may be; only the first noise is drawn.",
+            "Song et al. 2021, DDIM (arXiv 2010.02502)",
+            {GAUSSIAN: latent.ddim},
+            (CLAMP, replace(ETA, default=0.0, sentence="how much noise is drawn anew at each step; 1 is DDPM")),
+            draws=False,
         ),
     )
 }

@@ -50,7 +50,7 @@ class Sampler:
         group: the heading it stands under: what its steps are driven by.
         sentence: one sentence for the page.
         source: the paper.
-        steps: the update for each noise process that it reverses, "absorbing" or "uniform".
+        steps: the update for each noise process that it reverses, "absorbing", "uniform" or "gaussian".
         knobs: settings that only it and some others read.
         paced: "clock" when the steps asked for are taken, "state" when the canvas decides how many there are.
         reads: "masks" when the model is asked about masks alone, "free" about every position that is not fixed.
@@ -59,6 +59,7 @@ class Sampler:
             argmax draw the whole run is deterministic.
         ranks: whether it ranks positions by how sure the model is of them.
         greedy: whether its token is the likeliest whatever the draw is set to.
+        draws: whether it takes tokens from p; else the settings of a draw shape the p that it takes a mean under.
         differentiates: whether it needs the schedule's derivative.
         grid: how steps divide the time of a block: (index, steps) -> the share that is left.
         floor: alpha at t = 1 where the source keeps it above 0; alpha(t) is then floor + (1 - floor) alpha(t).
@@ -79,6 +80,7 @@ class Sampler:
     ordered: bool = False
     ranks: bool = False
     greedy: bool = False
+    draws: bool = True
     differentiates: bool = False
     grid: Callable[[int, int], float] = even_grid
     extra_steps: int = 0
@@ -90,12 +92,12 @@ class Sampler:
         return tuple(self.steps)
 
     def reads_free(self, process: str) -> bool:
-        """Whether the model is asked about tokens that stand, too; under uniform noise always."""
-        return process == "uniform" or self.reads == FREE
+        """Whether the model is asked about tokens that stand, too; always, unless noise is masks."""
+        return process != "absorbing" or self.reads == FREE
 
     def may_rewrite(self, process: str) -> bool:
         """Whether a token that stands may still change."""
-        return process == "uniform" or self.remasks
+        return process != "absorbing" or self.remasks
 
     def knob(self, name: str) -> Knob | None:
         return next((knob for knob in self.knobs if knob.name == name), None)

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from ddemo.processes import Schedule
 from ddemo.sampling.belief import Belief
-from ddemo.sampling.randomness import uniforms
+from ddemo.sampling.randomness import normals, uniforms
 
 if TYPE_CHECKING:
+    from ddemo.processes.gaussian import Space
     from ddemo.sampling.config import SamplerConfig
+    from ddemo.sampling.latents import Landing, Latents
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Turn:
         config: the lane's settings.
         lane: the lane's number, part of its randomness.
         ends: [E] int64, tokens that say that the text is over.
+        latents, space: under Gaussian noise, x_t and where the words are in it.
     """
 
     tokens: Tensor
@@ -61,6 +64,8 @@ class Turn:
     predicts: str = "posterior"
     lane: int = 0
     ends: Tensor | None = None
+    latents: Latents | None = None
+    space: Space | None = None
 
     @property
     def last(self) -> bool:
@@ -103,6 +108,22 @@ class Turn:
     def uniform_everywhere(self, purpose: str) -> Tensor:
         """[L] float64 on the CPU."""
         return uniforms(self.config.seed, self.lane, self.step, purpose, len(self.tokens))
+
+    def normal(self, purpose: str) -> Tensor:
+        """[M, D] float64 on the belief's device: this step's standard normal noise of each row's position."""
+        width = self.space.embeddings.shape[1]
+        drawn = normals(self.config.seed, self.lane, self.step, purpose, len(self.tokens), width)
+        return drawn[self.belief.positions].to(self.belief.device)
+
+    @cached_property
+    def points(self) -> Tensor:
+        """[M, D] float64: the latents at the rows."""
+        return self.latents.points[self.belief.positions.to(self.belief.device)]
+
+    @cached_property
+    def refused(self) -> Tensor:
+        """[M, V] bool: what may not stand at the rows."""
+        return self.belief.logits == -torch.inf
 
     def gumbel(self, purpose: str) -> Tensor:
         """[M] float64 standard Gumbel noise."""
@@ -153,7 +174,9 @@ class Move:
     Attributes:
         after: [M] int64 on the belief's device: what stands at each row afterwards.
         remask: [L] bool on the CPU: positions to mask again besides.
+        landing: under Gaussian noise, where the latents of the rows lie afterwards; `after` is what they round to.
     """
 
     after: Tensor
     remask: Tensor | None = None
+    landing: Landing | None = None

@@ -40,6 +40,14 @@ function mountRunCharts(element, host) {
     ui.quantity.append(option);
   }
 
+  // Only what can be asked of the run on show is offered.
+  function offerQuantities() {
+    for (const option of ui.quantity.options) option.hidden = option.disabled = !S.isOf(option.value, run);
+    if (S.isOf(quantity, run)) return;
+    quantity = ui.quantity.value = 'written';
+  }
+  offerQuantities();
+
   // ---------------------------------------------------------------- colours
 
   let colours = null; // of the theme that stands; null: to be read again
@@ -118,7 +126,7 @@ function mountRunCharts(element, host) {
       image.seen.add('outside');
       return colours.outsidePixel;
     }
-    const own = stop.tokens[cell] === stop.mask || stop.commits[cell] || stop.flags[cell] & CanvasModel.NOISE;
+    const own = stop.tokens[cell] === stop.mask || stop.commits[cell] || !(stop.flags[cell] & CanvasModel.FIXED);
     if (own) return 0; // nothing: the hatching shows
     image.seen.add('given');
     return colours.givenPixel;
@@ -409,7 +417,7 @@ function mountRunCharts(element, host) {
     ui.ramp.toggleAttribute('data-turned', rank);
     setText(ui.low, rank ? '1' : '0');
     const exact = run && run.exact, beyond = run && image && image.seen.has('outside');
-    setText(ui.high, rank ? S.whole((run && S.lastRank(run)) || DASH) : quantity === 'entropy' ? `${most}+` : String(most));
+    setText(ui.high, rank ? S.whole((run && S.lastRank(run)) || DASH) : S.isOpen(quantity) ? `${most}+` : String(most));
     const unit = rank && exact ? 'rank, by its logarithm' : S.QUANTITIES[quantity].short;
     setText(ui.unit, quantity === 'entropy' ? 'nats' : unit);
     setText(ui.outside, quantity === 'rank' ? `> ${k}` : `> ${k}: outside the ${k} kept`);
@@ -712,6 +720,7 @@ function mountRunCharts(element, host) {
     if (other) { hover = cursor = null; curveHover = null; }
     const changed = next !== run;
     run = next;
+    offerQuantities();
     at = index;
     pos = there;
     const moved = detail.share > 0 && detail.share !== share;

@@ -19,7 +19,12 @@ const RunSeries = ((M) => {
     final: {title: 'probability of the final token', short: 'probability', ramp: 'sure', most: 1},
     rank: {title: 'rank of the final token', short: 'rank', ramp: 'sure', most: NaN},
     margin: {title: 'first minus second candidate', short: 'margin', ramp: 'sure', most: 1},
+    near: {title: 'distance to the nearest word', short: 'distance', ramp: 'unsure', most: 6, latent: true},
+    lead: {title: 'second minus nearest distance', short: 'margin', ramp: 'sure', most: 4, latent: true},
   };
+  /* Whether a quantity can be asked of a run: those of latents only where the run moves latents. */
+  const isOf = (quantity, run) => !QUANTITIES[quantity].latent || Boolean(run && run.head.noise === 'gaussian');
+  const isOpen = (quantity) => quantity === 'entropy' || Boolean(QUANTITIES[quantity].latent); // values go beyond `most`
   const ofFinal = (quantity) => quantity === 'final' || quantity === 'rank';
 
   // ---------------------------------------------------------------- columns, segments, final tokens
@@ -90,6 +95,8 @@ const RunSeries = ((M) => {
     margin(stop, at, row) {
       return row < 0 || stop.look.k < 2 ? NaN : chance(stop.look, row, 0) - chance(stop.look, row, 1);
     },
+    near: (stop, at, row) => (row < 0 || !stop.look.near ? NaN : stop.look.near[row] / 100),
+    lead: (stop, at, row) => (row < 0 || !stop.look.lead ? NaN : stop.look.lead[row] / 100),
     final(stop, at, row, id, run) {
       const exact = exactAt(run, stop, at, row, id);
       if (exact) return exact.p;
@@ -356,6 +363,8 @@ const RunSeries = ((M) => {
       const [a, b] = [0, 1].map((j) => candidate(run, stop.look, row, j));
       return `${small(value)} between “${a.text}” ${small(a.p)} and “${b.text}” ${small(b.p)}`;
     }
+    if (quantity === 'near') return `its latent lies ${fixed(value)} from this word`;
+    if (quantity === 'lead') return `the second nearest word is ${fixed(value)} farther than this one`;
     if (final < 0) return 'no token stands here in the end yet';
     const name = `in the end “${onOneLine(M.tokenText(run.vocab, final))}”`;
     const exact = exactAt(run, stop, at, row, final);
@@ -430,7 +439,7 @@ const RunSeries = ((M) => {
   }
 
   return {
-    OUTSIDE, MOST_ENTROPY, QUANTITIES, ofFinal, segments, carried, finals, valueAt, columnOf, matrix, shade,
+    OUTSIDE, MOST_ENTROPY, QUANTITIES, isOf, isOpen, ofFinal, segments, carried, finals, valueAt, columnOf, matrix, shade,
     marks, marksAt, curves, order, plannedColumns, tickEvery, stepTicks, texts, textAt, describe, small, fixed,
     matrixCsv, curvesCsv, clashCsv, exactAt, lastRank, clashCounts, clashSeries, clashNote, whole,
   };

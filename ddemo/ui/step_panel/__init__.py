@@ -41,10 +41,10 @@ def source(name: str) -> str:
 class StepFollower(gr.HTML):
     """Asks for the step on show by the event `look`; its value is the answer's number."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, hint: str = HINT, **kwargs):
         super().__init__(
             "",
-            html_template=f'<p class="dd-step-hint">{HINT}</p>',
+            html_template=f'<p class="dd-step-hint">{hint}</p>',
             js_on_load=source("follow.js") + MOUNT,
             apply_default_css=False,
             **kwargs,

@@ -6,7 +6,8 @@
  *   watch(fn)            calls fn with each answer: JSON of {n}, the number that was asked with
  * }
  * Only while the panel is in sight. One question at a time; what is shown meanwhile is asked for afterwards, so
- * that the last one wins however fast a run comes. A mark that is clicked in the heatmap moves the canvas there.
+ * that the last one wins however fast a run comes. A mark that is clicked moves the canvas there: a cell of the
+ * heatmap (`meta.positions`), a point of a path (`meta.position` and `meta.steps`).
  */
 function mountStepFollower(element, host) {
   'use strict';
@@ -59,9 +60,10 @@ function mountStepFollower(element, host) {
   document.addEventListener('ddemo:shown', whileMounted(heard));
   document.addEventListener('ddemo:pick', whileMounted((event) => {
     const {meta, index} = event.detail || {}, {run, step} = asked || NOTHING;
-    if (!run || !meta || !meta.positions || !Array.isArray(index)) return;
-    const pos = meta.positions[index[1]];
-    document.dispatchEvent(new CustomEvent('ddemo:goto', {detail: {run, step, pos}}));
+    if (!run || !meta) return;
+    const go = (where) => document.dispatchEvent(new CustomEvent('ddemo:goto', {detail: {run, ...where}}));
+    if (meta.positions && Array.isArray(index)) go({step, pos: meta.positions[index[1]]});
+    else if (meta.steps && index in meta.steps) go({step: meta.steps[index], pos: meta.position});
   }));
   const opened = new ResizeObserver(() => (element.isConnected ? ask() : opened.disconnect()));
   opened.observe(element);

@@ -69,6 +69,8 @@ class Messages:
                 "ids": _pack(frame.ids.astype(self._id_type())),
                 "p": _pack(np.rint(np.sqrt(frame.probabilities) * 255).clip(0, 255).astype(np.uint8)),
             }
+        if len(frame.distance):  # of latents: to the nearest word, and how much farther the second is
+            candidates |= {"near": _hundredths(frame.distance), "lead": _hundredths(frame.margin)}
         self._standing[frame.written] = frame.tokens
         written = [
             [position, token, round(chosen, 4)]
@@ -165,8 +167,8 @@ class Messages:
             "noise": self._process,
             "rewrites": sampler.may_rewrite(self._process),
             "sampler": sampler.title,
-            # A sampler that is greedy by definition is not an argmax draw: its title says what it is.
-            "draw": None if sampler.greedy else "argmax" if config.greedy else "sample",
+            # A sampler that draws no token, or is greedy by definition, has no such word: its title says what it is.
+            "draw": None if sampler.greedy or not sampler.draws else "argmax" if config.greedy else "sample",
             "temperature": config.temperature,
             "seed": config.seed,
             "note": self.note,
@@ -187,6 +189,7 @@ class Messages:
             "step": clock.first,
             "last": clock.last,
             "t": clock.start,
+            **({"from": list(segment.kept)} if segment.kept else {}),
         }
 
     def _ids_of(self, segment: Segment) -> set[int]:
@@ -242,3 +245,7 @@ def dump(message: dict[str, Any]) -> str:
 
 def _pack(array: np.ndarray) -> str:
     return base64.b64encode(array.tobytes()).decode()
+
+
+def _hundredths(numbers: np.ndarray) -> str:
+    return _pack(np.rint(numbers * 100).clip(0, 65535).astype("<u2"))

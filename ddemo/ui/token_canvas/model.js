@@ -10,6 +10,7 @@ const CanvasModel = (() => {
 
   const FIXED = 1, FORCED = 2, LOCKED = 4, REMASKED = 8, RESAMPLED = 16, NEW = 32;
   const NOISE = 64; // a random word that the run began with, and that no step has changed yet
+  const noiseIsWords = (head) => head.noise === 'uniform' || head.noise === 'gaussian'; // else it is masks
   const STEP_MS = 120, LONGEST_PLAY_MS = 8000;
   const RUNS_KEPT = 8, EDITS_KEPT = 200;
   const SHARE = 0.5; // a commit clashes when, given the others of its step, it keeps less than this share
@@ -191,7 +192,7 @@ const CanvasModel = (() => {
       unspaced: new Set(segment.unspaced),
       tail: segment.tail || 0,
     };
-    if (head.noise === 'uniform') {
+    if (noiseIsWords(head)) {
       stop.flags.forEach((bits, at) => { if (!(bits & FIXED) && stop.tokens[at] !== mask) stop.flags[at] |= NOISE; });
     }
     if (!before) return stop;
@@ -207,7 +208,9 @@ const CanvasModel = (() => {
     return stop;
   }
 
-  // What the denoiser believed at one step, as it came: bytes, read when somebody looks.
+  // What the denoiser believed at one step, as it came: bytes, read when somebody looks. Where the run moves
+  // latents, `near` is how far each lies from its word after the step, and `lead` how much farther the second
+  // word is, in hundredths.
   function lookOf(message, before, head) {
     if (message.fresh === false) return before.look;
     if (!message.h) return null;
@@ -224,7 +227,10 @@ const CanvasModel = (() => {
     need(p.length === at.length * k && ids.length === p.length, `candidates are not ${at.length} x ${k}`);
     const where = new Int32Array(length).fill(-1);
     at.forEach((position, i) => { where[position] = i; });
-    return {step: message.step, where, h, ids, p, k, hmax: head.hmax || 0};
+    const [near, lead] = [message.near, message.lead].map((packed) => (
+      packed ? new Uint16Array(bytesOf(packed).buffer) : null));
+    need([near, lead].every((all) => !all || all.length === at.length), 'not a distance for each position');
+    return {step: message.step, where, h, ids, p, k, hmax: head.hmax || 0, near, lead};
   }
 
   function frameStop(message, before, key, head) {
@@ -235,6 +241,8 @@ const CanvasModel = (() => {
       tokens: before.tokens.slice(), flags: before.flags.map((bits) => bits & ~NEW), commits: before.commits,
       wrote: {commit: 0, remask: 0, resample: 0, again: 0}, set: message.set, stats: undefined, view: undefined,
     };
+    // Once a latent has arrived, the word that it stands at is not the noise's any more.
+    if (head.noise === 'gaussian' && message.t === 0) stop.flags.forEach((_, at) => { stop.flags[at] &= ~NOISE; });
     if (message.set.length) stop.commits = before.commits.slice();
     for (const [at, id, p] of message.set) {
       need(isInteger(at) && at >= 0 && at < stop.tokens.length && isInteger(id), `cannot set ${at} to ${id}`);
@@ -928,6 +936,7 @@ const CanvasModel = (() => {
       else if (cell.forced) words.push('forced by you');
       else if (cell.noise) words.push('a random word of the noise, not changed yet');
       else if (cell.kind === 'prompt') words.push('prompt');
+      else if (!(cell.step >= 0) && !cell.pending) words.push('the nearest word from the beginning');
       else if (cell.step >= 0) {
         words.push(`${cell.resampled ? 'resampled' : 'committed'} at step ${cell.step}`);
         if (cell.p >= 0) words.push(`probability ${fixed2(cell.p)}`);
@@ -1136,7 +1145,7 @@ const CanvasModel = (() => {
   }
 
   return {
-    FIXED, FORCED, LOCKED, REMASKED, RESAMPLED, NEW, NOISE, SHARE,
+    FIXED, FORCED, LOCKED, REMASKED, RESAMPLED, NEW, NOISE, SHARE, noiseIsWords,
     bytesOf, probabilityOf, entropyOf, alignText, visible, splitGap, tokenText, encoder,
     initial, receive, supply, beliefs, stats, cells, inspect, describe, spoken, marksOf, number,
     runShown, stopShown, rowShown, isLive, isBusy, editReason, editCount, parkedEdits, continuing,

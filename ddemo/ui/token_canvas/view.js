@@ -294,7 +294,7 @@ function mountTokenCanvas(element, host) {
     const asOf = `as of step ${ran ? s.step : DASH}${ran && stop.edited ? ', edited' : ''}`;
     setText(ui['as-of'], state.onDraft ? 'before any step' : asOf);
     const masks = s ? M.cells(state).filter((cell) => cell.masked).length : 0; // with the edits
-    const spoken = s && (masks || M.runShown(state).head.noise !== 'uniform'); // else there are none to speak of
+    const spoken = s && (masks || !M.noiseIsWords(M.runShown(state).head)); // else there are none to speak of
     setText(ui['r-masks'], spoken ? String(masks) : DASH);
     const back = s && s.remasked ? ` (−${s.remasked})` : '';
     setText(ui['r-wrote'], ran && s.wrote >= 0 ? `${s.wrote}${back}` : DASH);
