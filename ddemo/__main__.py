@@ -5,6 +5,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,19 +46,23 @@ def compare(options: argparse.Namespace) -> None:
     """Lanes side by side over one text: argmax beside samples, temperatures, samplers, steps."""
     from ddemo import runs
     from ddemo.compare import QUESTIONS, report, set_up
+    from ddemo.denoisers import load_checkpoint
+    from ddemo.denoisers.loading import companions_of
     from ddemo.judge import load_judge
     from ddemo.measures import measured
 
     text, length = runs.checked_request(options.text, options.length)
     checkpoint, question = _load(options), QUESTIONS[options.question]
     settings = {name: value for name in SETTINGS if (value := getattr(options, name)) is not None}
-    plans = question.plans(settings, checkpoint.denoiser.process, options.lanes)
+    companions = companions_of(checkpoint) if question.across else {}
+    plans = question.plans(settings, checkpoint.denoiser.process, options.lanes, companions)
     judge = load_judge(options.judge or None) if options.judge is not None else None
-    contest = set_up(checkpoint, [text], length, plans)
+    others = partial(load_checkpoint, device=options.device, dtype=options.dtype)
+    contest = set_up(checkpoint, [text], length, plans, others=others)
     with _progress_bar("steps") as show:
         most = max(trace.segments[-1].clock.last for trace in contest.runs)
-        for step, _ in enumerate(contest.carry_out(checkpoint), start=1):
-            show(step, most)
+        for step, _ in enumerate(contest.carry_out(), start=1):
+            show(step, most * len(contest.checkpoints))
     comparison = measured(checkpoint, contest.runs, contest.groups(), judge)
     told = report.report(checkpoint, question, contest, comparison)
     if options.html:

@@ -14,7 +14,7 @@ def parser() -> argparse.ArgumentParser:
     parse = argparse.ArgumentParser(prog="app.py", description="ddemo: watch and steer a discrete-diffusion model.")
     parse.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0" if on_space else "127.0.0.1"))
     parse.add_argument("--port", type=port_number, default=os.environ.get("GRADIO_SERVER_PORT", "7860"))
-    parse.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, help="a shipped checkpoint's id or a directory")
+    parse.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, help="opens the page: a shipped id or a directory")
     parse.add_argument("--device", default="auto", choices=DEVICES)
     parse.add_argument("--dtype", default="auto", choices=("auto", *DTYPES))
     parse.add_argument("--judge", help="a causal language model that judges texts: a path, a Hub id or none")
@@ -38,11 +38,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 def serve(options: argparse.Namespace) -> None:
     """Raises InputError for a checkpoint that cannot be loaded, OSError for an address that cannot be used."""
-    from ddemo.ui import Resident, build_demo, launch_arguments  # slow to import, so after the arguments are read
+    from ddemo.ui import Shelf, build_demo, launch_arguments  # slow to import, so after the arguments are read
 
-    resident = Resident(options.checkpoint, options.device, options.dtype)
-    demo = build_demo(resident, options.judge)
-    resident.start()
+    shelf = Shelf.of(options.checkpoint, options.device, options.dtype)
+    demo = build_demo(shelf, options.judge)
+    shelf.default.start()
     demo.launch(server_name=options.host, server_port=options.port, share=options.share, **launch_arguments())
 
 

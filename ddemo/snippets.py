@@ -120,7 +120,8 @@ client = Client({literal(address)})
 text = {literal(text)}
 result = client.predict(
     text,
-{size}{settings}    api_name={literal(endpoint)},
+{size}{settings}    checkpoint={literal(trace.checkpoint["id"])},
+    api_name={literal(endpoint)},
 )
 print(result["text"])
 print(result["tokens"])

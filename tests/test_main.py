@@ -348,17 +348,17 @@ def test_bench_as_json_and_as_a_table(run):
 
 def test_examples_are_recorded_with_the_settings_of_the_page(run, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(examples, "HERE", tmp_path)
-    examples.stored_trace.cache_clear()
-    assert examples.stored_trace() is None
+    examples.trace_of.cache_clear()
+    assert examples.trace_of(tiny.id) is None
     code, out, err = run("examples")
-    assert code == 0 and err == "" and out.startswith("opening.json: ")
+    assert code == 0 and err == "" and out.startswith(f"{tiny.id}.json: ")
     try:
-        examples.stored_trace.cache_clear()
-        trace = examples.stored_trace()
+        examples.trace_of.cache_clear()
+        trace = examples.trace_of(tiny.id)
     finally:
-        examples.stored_trace.cache_clear()
+        examples.trace_of.cache_clear()
     assert isinstance(trace, Trace) and trace.state == "finished" and trace.config == SamplerConfig()
-    assert [file.name for file in tmp_path.iterdir()] == ["opening.json"]
+    assert [file.name for file in tmp_path.iterdir()] == [f"{tiny.id}.json"]
     text = runs.summary(tiny, trace)["text"]
     assert text.startswith(examples.TRY[0].text) and repr(text) in out
     branch = runs.proceed(tiny, trace, 3, None)

@@ -81,11 +81,12 @@ def climb(
     plans = {count: _plans(settings, count, seeds, process) for count in steps}
     texts = len(prompts) * (seeds + 1)
     ladder = Ladder(all=sum(count + texts for count in steps))
+    engines = {checkpoint.id: engine} if engine else {}
     before = 0
     for count in steps:
         ladder.doing = f"{count} steps"
         contest = set_up(checkpoint, prompts, length, plans[count])
-        for turn, _ in enumerate(contest.carry_out(checkpoint, stopped, engine), start=1):
+        for turn, _ in enumerate(contest.carry_out(stopped, engines), start=1):
             ladder.done = before + min(turn, count)
             yield ladder
         before += count

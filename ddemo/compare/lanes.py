@@ -2,9 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 
 import psutil
 import torch
@@ -61,11 +61,13 @@ class Contest:
         plans: what each lane is.
         traces: the run of each; None where it could not begin.
         problems: why a lane could not begin, or failed on its way; "" where all is well.
+        checkpoints: what each lane is run with, by id.
     """
 
-    plans: list[LanePlan]
-    traces: list[Trace | None]
-    problems: list[str]
+    plans: list[LanePlan] = field(default_factory=list)
+    traces: list[Trace | None] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
 
     @property
     def begun(self) -> list[int]:
@@ -92,17 +94,20 @@ class Contest:
         return found
 
     def carry_out(
-        self, checkpoint: Checkpoint, stopped: Callable[[], bool] = lambda: False, engine: Engine | None = None
+        self, stopped: Callable[[], bool] = lambda: False, engines: Mapping[str, Engine] | None = None
     ) -> Iterator[list[tuple[int, Frame]]]:
-        """Run all lanes in one batch: for each turn, the lanes that took a step, each with its frame.
+        """Run the lanes of each checkpoint in one batch: for each turn, the lanes that took a step, with its frame.
 
-        A lane that fails is "failed" and says why in `problems`; the others go on. Arguments as for `runs.carry_out`.
+        A lane that fails is "failed" and says why in `problems`; the others go on.
+
+        Args:
+            stopped: as for `runs.carry_out`.
+            engines: checkpoint id -> where lanes of other callers share the forward pass.
         """
         place = {id(trace): index for index, trace in enumerate(self.traces)}
         try:
-            with closing(runs.carry_out_together(checkpoint, self.runs, stopped, engine)) as turns:
-                for turn in turns:
-                    yield [(place[id(trace)], frame) for trace, frame in turn]
+            for turn in self._turns(stopped, engines or {}):
+                yield [(place[id(trace)], frame) for trace, frame in turn]
         except Exception as problem:
             if not any(trace.state == "failed" for trace in self.runs):
                 raise
@@ -111,9 +116,37 @@ class Contest:
                 if self.traces[index].state == "failed":
                     self.problems[index] = str(problem) if isinstance(problem, InputError) else GONE_WRONG
 
+    def _turns(
+        self, stopped: Callable[[], bool], engines: Mapping[str, Engine]
+    ) -> Iterator[list[tuple[Trace, Frame]]]:
+        """The turns of every checkpoint's batch, in turn, until all have come to their end."""
+        with ExitStack() as open_batches:
+            under_way = []
+            for name, checkpoint in self.checkpoints.items():
+                traces = [trace for trace in self.runs if trace.checkpoint["id"] == name]
+                turns = runs.carry_out_together(checkpoint, traces, stopped, engines.get(name))
+                under_way.append(open_batches.enter_context(closing(turns)))
+            failures = []
+            while under_way:
+                for turns in list(under_way):
+                    try:
+                        yield next(turns)
+                    except StopIteration:
+                        under_way.remove(turns)
+                    except Exception as problem:  # of this batch: the others come to their end
+                        under_way.remove(turns)
+                        failures.append(problem)
+        for problem in failures:
+            raise problem
+
 
 def set_up(
-    checkpoint: Checkpoint, texts: Sequence[str], length: int, plans: Sequence[LanePlan], free: int | None = None
+    checkpoint: Checkpoint,
+    texts: Sequence[str],
+    length: int,
+    plans: Sequence[LanePlan],
+    free: int | None = None,
+    others: Callable[[str], Checkpoint] | None = None,
 ) -> Contest:
     """The lanes at their beginning: all of them over the canvas of each text.
 
@@ -121,15 +154,19 @@ def set_up(
         texts: one, for lanes that are to be seen side by side.
         length: new tokens after a text without masks.
         free: bytes that may be used; by default what is free on the checkpoint's device.
+        others: id -> checkpoint, for plans that name another than `checkpoint`.
 
     Raises:
-        InputError: no lane can begin.
+        InputError: no lane can begin, or a checkpoint cannot be loaded.
         CostLimit: they need more than is free.
     """
-    contest = Contest([], [], [])
+    contest = Contest()
     for text in texts:
         for plan in plans:
-            trace, problem = _begun(checkpoint, text, length, plan)
+            is_own = plan.checkpoint in ("", checkpoint.id)
+            made_with = checkpoint if is_own else others(plan.checkpoint)
+            contest.checkpoints.setdefault(made_with.id, made_with)
+            trace, problem = _begun(made_with, text, length, plan)
             contest.plans.append(plan)
             contest.traces.append(trace)
             contest.problems.append(problem)

@@ -16,6 +16,8 @@ MOST_LANES = 16
 TEMPERATURES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 LIKELIEST = "the likeliest word alone"  # what an argmax leaves where no token is drawn
 STEPS = (4, 8, 16, 32, 64, 128)
+NO_OTHERS: Mapping[str, str] = {}
+NOISE = {"absorbing": "masks", "uniform": "random words", "gaussian": "latents"}  # what text comes out of
 SIDE_BY_SIDE = {  # of each noise: samplers that differ in what drives their steps
     "absorbing": ("confidence", "ancestral", "first-hitting", "entropy-bounded", "threshold", "p2", "remdm-cap"),
     "gaussian": ("ddpm", "ddim"),
@@ -33,6 +35,7 @@ class LanePlan:
         group: the heading under which its measures are taken together; "" for a lane of its own.
         config: its settings; None where they make no sense, and then
         problem: says why, in one sentence.
+        checkpoint: the id of another one than the question is put to; "" for that one.
     """
 
     label: str
@@ -40,6 +43,22 @@ class LanePlan:
     group: str = ""
     config: SamplerConfig | None = None
     problem: str = ""
+    checkpoint: str = ""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Whom a question is put to.
+
+    Attributes:
+        process: the checkpoint's noise.
+        most: how many lanes at most.
+        companions: id -> noise of the checkpoints that share its tokens, itself the first; empty where unknown.
+    """
+
+    process: str
+    most: int
+    companions: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -50,25 +69,35 @@ class Question:
         name: what the command line calls it.
         title: what people read.
         sentence: what the lanes are.
-        lanes: (settings, noise process, how many at most) -> (label, group, settings) of each lane.
+        lanes: (settings, what is asked) -> (label, group, settings) of each lane, and the checkpoint of one that is
+            another's.
         usual: how many lanes it has unless others are asked for.
         processes: the noises under which it makes sense.
+        across: whether it is put to all checkpoints that share the tokens.
     """
 
     name: str
     title: str
     sentence: str
-    lanes: Callable[[dict[str, Any], str, int], Iterator[tuple[str, str, dict[str, Any]]]]
+    lanes: Callable[[dict[str, Any], Asked], Iterator[tuple]]
     usual: int
     processes: tuple[str, ...] = ("absorbing", "uniform", "gaussian")
+    across: bool = False
 
-    def plans(self, settings: Mapping[str, Any], process: str, most: int | None = None) -> list[LanePlan]:
+    def plans(
+        self,
+        settings: Mapping[str, Any],
+        process: str,
+        most: int | None = None,
+        companions: Mapping[str, str] = NO_OTHERS,
+    ) -> list[LanePlan]:
         """The lanes.
 
         Args:
             settings: of the run that the question is about, by the names of `SamplerConfig`; untrusted.
             process: the checkpoint's noise.
             most: how many lanes at most; the usual number by default.
+            companions: id -> noise of the checkpoints that share its tokens, itself the first.
 
         Raises:
             InputError: settings that no lane can have, or a number of lanes out of range.
@@ -82,18 +111,19 @@ class Question:
         if base.get("sampler") is None:
             base["sampler"] = default_sampler(process).name
         check_process(SamplerConfig.from_values(base), process, "the checkpoint")
-        lanes = islice(self.lanes(base, process, most), most)
-        return [_plan(label, group, given, process) for label, group, given in lanes]
+        asked = Asked(process, most, companions)
+        return [_plan(asked, *lane) for lane in islice(self.lanes(base, asked), most)]
 
 
-def _plan(label: str, group: str, settings: dict[str, Any], process: str) -> LanePlan:
+def _plan(asked: Asked, label: str, group: str, settings: dict[str, Any], checkpoint: str = "") -> LanePlan:
     """A lane whose settings make no sense says so, and leaves the others alone."""
+    process = asked.companions.get(checkpoint, asked.process)
     try:
         config = SamplerConfig.from_values(settings)
         check_process(config, process, "the checkpoint")
     except InputError as problem:
-        return LanePlan(label, group=group, problem=str(problem))
-    return LanePlan(label, about(config, process), group, config)
+        return LanePlan(label, group=group, problem=str(problem), checkpoint=checkpoint)
+    return LanePlan(label, about(config, process), group, config, checkpoint=checkpoint)
 
 
 def about(config: SamplerConfig, process: str) -> tuple[str, ...]:
@@ -121,10 +151,10 @@ def questions_for(process: str) -> dict[str, Question]:
 # ---------------------------------------------------------------- the lanes of each question
 
 
-def _argmax(base, process, most):
+def _argmax(base, asked):
     """Argmax first, then samples; the seed of the run is the first sample's."""
-    yield _name_of_argmax(base, process), "argmax", base | {"draw": "argmax"}
-    yield from _samples(_drawing(base, process), process, most - 1)
+    yield _name_of_argmax(base, asked.process), "argmax", base | {"draw": "argmax"}
+    yield from _samples(_drawing(base, asked.process), asked.most - 1)
 
 
 def _name_of_argmax(base: dict[str, Any], process: str) -> str:
@@ -137,44 +167,48 @@ def _name_of_argmax(base: dict[str, Any], process: str) -> str:
     return "argmax draw, random order" if process == "absorbing" else "argmax draw"
 
 
-def _samples(base, process, most):
+def _seeds(base, asked):
+    yield from _samples(base, asked.most)
+
+
+def _samples(base, most):
     first = SamplerConfig.from_values(base).seed
     for number in range(most):
         seed = (first + number) % (MAX_SEED + 1)
         yield f"sample, seed {seed}", "samples", base | {"seed": seed}
 
 
-def _argmaxes(base, process, most):
+def _argmaxes(base, asked):
     """What "deterministic" may mean, each under its own name, and a sample beside them."""
-    ordered = base if SAMPLERS[base["sampler"]].ordered else under(base, "confidence", process)
+    ordered = base if SAMPLERS[base["sampler"]].ordered else under(base, "confidence", asked.process)
     yield "argmax, surest first", "", ordered | {"draw": "argmax"}
-    yield "argmax draw, random order", "", under(base, "ancestral", process) | {"draw": "argmax"}
-    yield "literal argmax of the posterior", "", under(base, "posterior-argmax", process)
-    yield "plug-in posterior", "", under(base, "plug-in", process)
-    yield from _samples(_drawing(base, process), process, 1)
+    yield "argmax draw, random order", "", under(base, "ancestral", asked.process) | {"draw": "argmax"}
+    yield "literal argmax of the posterior", "", under(base, "posterior-argmax", asked.process)
+    yield "plug-in posterior", "", under(base, "plug-in", asked.process)
+    yield from _samples(_drawing(base, asked.process), 1)
 
 
-def _temperatures(base, process, most):
+def _temperatures(base, asked):
     """One seed for all, so that they draw from the same random numbers."""
-    base = _drawing(base, process)
+    base = _drawing(base, asked.process)
     for temperature in TEMPERATURES:
         label = "argmax" if temperature == 0 and SAMPLERS[base["sampler"]].draws else f"temperature {temperature:g}"
         yield label, "", base | {"temperature": temperature, "draw": "sample"}
 
 
-def _samplers(base, process, most):
-    names = dict.fromkeys((base["sampler"], *SIDE_BY_SIDE[process]))
+def _samplers(base, asked):
+    names = dict.fromkeys((base["sampler"], *SIDE_BY_SIDE[asked.process]))
     for name in names:
-        yield SAMPLERS[name].title, "", under(base, name, process)
+        yield SAMPLERS[name].title, "", under(base, name, asked.process)
 
 
-def _clamps(base, process, most):
+def _clamps(base, asked):
     for name in ("ddpm", "ddim"):
         for clamp, aim in (("off", "towards a mean"), ("nearest", "towards a word")):
-            yield f"{SAMPLERS[name].title}, {aim}", "", under(base, name, process) | {"clamp": clamp}
+            yield f"{SAMPLERS[name].title}, {aim}", "", under(base, name, asked.process) | {"clamp": clamp}
 
 
-def _steps(base, process, most):
+def _steps(base, asked):
     if SAMPLERS[base["sampler"]].paced != BY_CLOCK:
         raise InputError(
             f"{SAMPLERS[base['sampler']].title} takes as many steps as the text needs, so there are no numbers of "
@@ -182,6 +216,15 @@ def _steps(base, process, most):
         )
     for steps in STEPS:
         yield f"{steps} steps", "", base | {"steps": steps}
+
+
+def _noises(base, asked):
+    """The checkpoints of another noise under its usual sampler."""
+    if len(asked.companions) < 2:
+        raise InputError("No other checkpoint here has the same tokens, so there is nothing to compare it with.")
+    for checkpoint, noise in asked.companions.items():
+        settings = base if noise == asked.process else under(base, default_sampler(noise).name, noise)
+        yield f"{checkpoint}, out of {NOISE[noise]}", "", settings, checkpoint
 
 
 def _drawing(base: dict[str, Any], process: str) -> dict[str, Any]:
@@ -240,6 +283,14 @@ QUESTIONS = {
             ("gaussian",),
         ),
         Question("steps", "How many steps?", "The same seed in 4 to 128 steps.", _steps, len(STEPS)),
-        Question("seeds", "How much is chance?", "Samples that differ in their seed only.", _samples, 5),
+        Question(
+            "noises",
+            "Which noise?",
+            "The same text under each checkpoint that has the same tokens, with the usual sampler of its noise.",
+            _noises,
+            5,
+            across=True,
+        ),
+        Question("seeds", "How much is chance?", "Samples that differ in their seed only.", _seeds, 5),
     )
 }

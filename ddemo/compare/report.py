@@ -48,6 +48,7 @@ def labels(contest: Contest) -> list[str]:
 def _lane(checkpoint: Checkpoint, contest: Contest, index: int, measured: dict[int, dict[str, Value]]):
     plan, trace = contest.plans[index], contest.traces[index]
     told: dict[str, Any] = {"label": plan.label, "about": " · ".join(plan.about), "group": plan.group}
+    told |= {"checkpoint": plan.checkpoint} if plan.checkpoint else {}
     told["problem"] = contest.problems[index]
     if trace is None:
         return told | {"state": "failed"}

@@ -26,6 +26,14 @@ class TextCodec:
         self.vocab_size = vocab_size
         self.mask_id = mask_id
 
+    def same_tokens(self, other: "TextCodec") -> bool:
+        """Whether both mean the same by every token, so that one canvas serves both."""
+        mine, theirs = (
+            (codec.vocab_size, codec.mask_id, codec.tokenizer.get_vocab(), codec.tokenizer.all_special_ids)
+            for codec in (self, other)
+        )
+        return mine == theirs
+
     def encode(self, text: str) -> tuple[list[int], list[str]]:
         """Token ids of `text`, and the slice of `text` that each stands for (they concatenate to `text`).
 

@@ -168,6 +168,15 @@ def canvas_limit_of(directory: Path) -> int:
     return limit
 
 
+def companions_of(checkpoint: Checkpoint) -> dict[str, str]:
+    """Id -> noise of a checkpoint and of the shipped ones that have the same tokens as it."""
+    found = {checkpoint.id: checkpoint.denoiser.process}
+    for directory in sorted(path.parent for path in SHIPPED.glob("*/config.json")):
+        if directory.name != checkpoint.id and load_codec(directory).same_tokens(checkpoint.codec):
+            found[directory.name] = process_of(directory)
+    return found
+
+
 def pick_device(name: str) -> torch.device:
     """Raises InputError for a device that is unknown or not there."""
     if name not in DEVICES:

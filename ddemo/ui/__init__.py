@@ -2,5 +2,6 @@
 
 from ddemo.ui.page import build_demo, launch_arguments
 from ddemo.ui.resident import Resident
+from ddemo.ui.shelf import Shelf
 
-__all__ = ["Resident", "build_demo", "launch_arguments"]
+__all__ = ["Resident", "Shelf", "build_demo", "launch_arguments"]

@@ -11,8 +11,8 @@ from ddemo import runs
 from ddemo.errors import InputError
 from ddemo.sampling import SamplerConfig
 from ddemo.settings import SETTINGS, default_sampler
-from ddemo.ui.examples import tries_for
-from ddemo.ui.resident import Resident
+from ddemo.ui.chosen import tries_of
+from ddemo.ui.shelf import Shelf
 from ddemo.ui.visits import AT_ONCE
 
 log = logging.getLogger(__name__)
@@ -25,30 +25,41 @@ GENERATE = "Continues a prompt by length tokens."
 INFILL = "Fills the [MASK], [MASK:5] and ___ of a text."
 
 
-def add_api(resident: Resident) -> None:
+def add_api(shelf: Shelf) -> None:
     """Add the endpoints to the Blocks that is being built."""
-    length = tries_for(resident.codec, resident.max_length)[0].length
+    length = tries_of(shelf.default)[0].length
+    checkpoint = _parameter("checkpoint", str, shelf.default.id)
 
     def generate(prompt: str, length: int, *settings) -> Iterator[dict]:
-        yield from stream(resident, prompt, length, dict(zip(SETTINGS, settings, strict=True)))
+        yield from stream(shelf, prompt, length, *_read(settings))
 
     def infill(text: str, *settings) -> Iterator[dict]:
-        yield from stream(resident, text, 0, dict(zip(SETTINGS, settings, strict=True)))
+        yield from stream(shelf, text, 0, *_read(settings))
 
-    _publish(generate, [_parameter("prompt", str), _parameter("length", int, length)], GENERATE)
-    _publish(infill, [_parameter("text", str)], INFILL)
+    _publish(generate, [_parameter("prompt", str), _parameter("length", int, length)], checkpoint, GENERATE)
+    _publish(infill, [_parameter("text", str)], checkpoint, INFILL)
 
 
-def _publish(endpoint: Callable, parameters: list[Parameter], sentence: str) -> None:
+def _read(values: tuple) -> tuple[dict[str, Any], Any]:
+    """The settings by name, and the checkpoint, which is the last parameter."""
+    *settings, checkpoint = values
+    return dict(zip(SETTINGS, settings, strict=True)), checkpoint
+
+
+def _publish(endpoint: Callable, parameters: list[Parameter], checkpoint: Parameter, sentence: str) -> None:
     """Offer an endpoint that takes every setting too; Gradio reads names and types from its signature."""
-    parameters = parameters + [_parameter(item.name, item.kind, item.default) for item in SETTINGS.values()]
+    settings = [_parameter(item.name, item.kind, item.default) for item in SETTINGS.values()]
+    parameters = [*parameters, *settings, checkpoint]
     endpoint.__signature__ = Signature(parameters, return_annotation=Iterator[dict])
     endpoint.__annotations__ = {item.name: item.annotation for item in parameters} | {"return": Iterator[dict]}
     meanings = "\n".join(f"{item.name}: {item.help}." for item in SETTINGS.values())
     gr.api(
         endpoint,
         api_name=endpoint.__name__,
-        api_description=f"{sentence} {RECORDS} A setting that is null, or left out, takes its default.\n\n{meanings}",
+        api_description=(
+            f"{sentence} {RECORDS} A setting that is null, or left out, takes its default. The checkpoint is one "
+            f"that the page offers.\n\n{meanings}"
+        ),
         concurrency_id="model",
         concurrency_limit=AT_ONCE,
     )
@@ -59,21 +70,22 @@ def _parameter(name: str, kind: type, default: Any = Parameter.empty) -> Paramet
     return Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
 
 
-def stream(resident: Resident, text: Any, length: Any, settings: dict[str, Any]) -> Iterator[dict]:
+def stream(shelf: Shelf, text: Any, length: Any, settings: dict[str, Any], checkpoint: Any = None) -> Iterator[dict]:
     """Run and report: {"step", "steps", "text", "masks", "nfe", "done"}, and at the end what `summary` adds.
 
     Raises:
         gr.Error: with one sentence, for anything that cannot be done.
     """
     try:
+        resident = shelf.default if checkpoint is None else shelf[checkpoint]
         if settings.get("sampler") is None:
             settings = settings | {"sampler": default_sampler(resident.process).name}
         config, request = SamplerConfig.from_values(settings), runs.checked_request(text, length)
-        checkpoint = resident.get()
-        trace = runs.begin(checkpoint, *request, config)
-        for _ in runs.carry_out(checkpoint, trace, engine=resident.engine):
-            yield runs.progress(checkpoint, trace) | {"done": False}
-        yield runs.progress(checkpoint, trace) | runs.summary(checkpoint, trace) | {"done": True}
+        loaded = resident.get()
+        trace = runs.begin(loaded, *request, config)
+        for _ in runs.carry_out(loaded, trace, engine=resident.engine):
+            yield runs.progress(loaded, trace) | {"done": False}
+        yield runs.progress(loaded, trace) | runs.summary(loaded, trace) | {"done": True}
     except InputError as problem:
         raise gr.Error(str(problem), print_exception=False) from None
     except gr.Error:

@@ -9,15 +9,16 @@ from typing import Any
 import gradio as gr
 
 from ddemo import runs
-from ddemo.compare import MOST_LANES, Contest, CostLimit, Question, cost_of, questions_for, set_up
+from ddemo.compare import MOST_LANES, QUESTIONS, Contest, CostLimit, Question, cost_of, questions_for, set_up
 from ddemo.compare.findings import findings
 from ddemo.compare.lanes import in_bytes
 from ddemo.compare.report import labels, report
 from ddemo.errors import InputError
 from ddemo.measures import Comparison, Value, measuring
+from ddemo.ui.choices import FreeRadio
+from ddemo.ui.chosen import Header, kept_text, kind_of, tries_of
 from ddemo.ui.controls import CHOICE, DRAW, OF_ANY_RUN, Controls
-from ddemo.ui.denoise import UNEXPECTED, Carried, named
-from ddemo.ui.examples import tries_for
+from ddemo.ui.denoise import UNEXPECTED, DenoiseTab, named
 from ddemo.ui.judge_seat import JudgeSeat
 from ddemo.ui.keep import Keep, hand_over, offer, refuse
 from ddemo.ui.ladder import add_ladder
@@ -26,6 +27,7 @@ from ddemo.ui.lanes.messages import LaneMessages, ShownLane
 from ddemo.ui.notice import Notice, tell
 from ddemo.ui.replay import replay_of_lanes
 from ddemo.ui.resident import Resident
+from ddemo.ui.shelf import Shelf
 from ddemo.ui.visits import AT_ONCE, SentMessages, new_run_id
 
 log = logging.getLogger(__name__)
@@ -34,22 +36,25 @@ TAB, PLACE = "compare", "compare-"
 LABELS = {"argmax": "argmax", "samples": "{count} samples"}  # of groups, in the table
 
 
-def compare_tab(resident: Resident, seat: JudgeSeat, tabs: gr.Tabs, tab: gr.Tab, carried: Carried) -> None:
+def compare_tab(
+    shelf: Shelf, header: Header, seat: JudgeSeat, tabs: gr.Tabs, tab: gr.Tab, carried: DenoiseTab
+) -> "Layout":
     """Lay out the tab and connect its controls; must be called inside a Blocks context.
 
     Args:
         tabs, tab: where it is laid out.
-        carried: of the tab whose text and settings a button brings here.
+        carried: the tab whose text and settings a button brings here.
     """
     sent = SentMessages(kept=16)
     bout = gr.State(Bout())
     gr.on(None, Bout, None, bout, queue=False, show_progress="hidden", api_visibility="private")
-    controls = Controls.of(resident.process, resident.codec, PLACE)
-    layout = _Layout(resident, controls)
+    controls = Controls(kind_of(shelf.default), PLACE)
+    layout = Layout(shelf, header, controls)
     view = LaneView(messages=named("messages", sent.since), elem_id="lanes", elem_classes=["dd-plain"])
     keep = Keep(elem_id="keep", elem_classes=["dd-plain"])
-    wiring = _Wiring(resident, seat, sent, controls, layout, view, keep)
-    inputs = [layout.question, layout.text, layout.length, layout.lanes, *controls.components, bout]
+    wiring = _Wiring(shelf, seat, sent, controls, layout, view, keep)
+    costly = [header.picker, layout.question, layout.text, layout.length, layout.lanes, *controls.components]
+    inputs = [*costly, bout]
     streaming = {
         "outputs": [view, layout.notice, layout.run, layout.stop, layout.fit, layout.lanes, keep],
         "concurrency_id": "model",
@@ -66,7 +71,6 @@ def compare_tab(resident: Resident, seat: JudgeSeat, tabs: gr.Tabs, tab: gr.Tab,
     keep.keep(wiring.keep_file, bout, keep, trigger_mode="multiple", **quiet)
     layout.fit.click(wiring.compare, inputs, **streaming)  # as many as fit stand in the field by now
     layout.question.change(wiring.about_question, layout.question, [layout.about, layout.lanes], **quiet)
-    costly = [layout.question, layout.text, layout.length, layout.lanes, *controls.components]
     gr.on(
         [tab.select, *(component.change for component in costly)],
         wiring.cost,
@@ -75,15 +79,16 @@ def compare_tab(resident: Resident, seat: JudgeSeat, tabs: gr.Tabs, tab: gr.Tab,
         trigger_mode="always_last",
         **quiet,
     )
-    add_ladder(resident, seat, controls, layout.text, layout.length)
+    add_ladder(shelf, seat, controls, header.picker, layout.text, layout.length)
     _bring(carried, tabs, layout, controls)
+    return layout
 
 
-def _bring(carried: Carried, tabs: gr.Tabs, layout: "_Layout", controls: Controls) -> None:
+def _bring(carried: DenoiseTab, tabs: gr.Tabs, layout: "Layout", controls: Controls) -> None:
     """The other tab's text and settings come here, and this tab is shown."""
     theirs, ours = carried.controls.components, controls.components
     quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    brought = carried.button.click(
+    brought = carried.carry.click(
         lambda *values: (gr.Tabs(selected=TAB), *values),
         [carried.text, carried.length, *theirs],
         [tabs, layout.text, layout.length, *ours],
@@ -99,25 +104,26 @@ class Bout:
 
     Attributes:
         stop: raised by the Stop button, read between two steps and two measures.
-        question, contest, comparison: of the last one that was measured.
+        checkpoint, question, contest, comparison: of the last one that was measured.
     """
 
     stop: bool = False
+    checkpoint: str = ""
     question: Question | None = None
     contest: Contest | None = None
     comparison: Comparison | None = None
 
 
-class _Layout:
+class Layout:
     """The controls of the tab, from top to bottom."""
 
-    def __init__(self, resident: Resident, controls: Controls):
-        first = tries_for(resident.codec, resident.max_length)[0]
-        self.questions = questions_for(resident.process)
-        question = next(iter(self.questions.values()))
-        with gr.Column(elem_classes=["dd-controls", f"dd-{resident.process}"]):
-            self.question = gr.Radio(
-                [(item.title, item.name) for item in self.questions.values()],
+    def __init__(self, shelf: Shelf, header: Header, controls: Controls):
+        self.shelf, self.controls = shelf, controls
+        first = tries_of(shelf.default)[0]
+        question = next(iter(QUESTIONS.values()))
+        with gr.Column(elem_classes=["dd-controls"]):
+            self.question = FreeRadio(
+                _offered(shelf, shelf.default),
                 value=question.name,
                 label="What do you want to see?",
                 elem_id="question",
@@ -163,7 +169,31 @@ class _Layout:
                 self.fit = gr.Button("Compare what fits", size="sm", visible=False, elem_id="fit", scale=0)
             with gr.Accordion("More settings", open=False, elem_classes=["dd-more"]), gr.Row():
                 controls.add(DRAW, *OF_ANY_RUN)
-        controls.connect()
+        controls.connect(header.chosen)
+
+    @property
+    def switching(self) -> list[gr.components.Component]:
+        """What `switched` has updates for."""
+        return [self.question, self.text, self.length, *self.controls.components, self.controls.about]
+
+    def switched(self, resident: Resident, question: Any, text: Any, length: Any, sampler: Any) -> dict:
+        """Updates for another checkpoint: a question that makes no sense for its noise gives way to the first."""
+        offered = _offered(self.shelf, resident)
+        known = question in [name for _, name in offered]
+        text, length = kept_text(text, length, resident)
+        return {
+            self.question: gr.update(choices=offered, value=question if known else offered[0][1]),
+            self.text: text,
+            self.length: length,
+            **self.controls.switched(kind_of(resident), sampler),
+        }
+
+
+def _offered(shelf: Shelf, resident: Resident) -> list[tuple[str, str]]:
+    """Title and name of the questions that can be put to a checkpoint."""
+    alone = len(shelf.companions(resident)) < 2
+    asked = questions_for(resident.process).values()
+    return [(item.title, item.name) for item in asked if not (item.across and alone)]
 
 
 class _Wiring:
@@ -171,15 +201,15 @@ class _Wiring:
 
     def __init__(
         self,
-        resident: Resident,
+        shelf: Shelf,
         seat: JudgeSeat,
         sent: SentMessages,
         controls: Controls,
-        layout: _Layout,
+        layout: Layout,
         view: LaneView,
         keep: Keep,
     ):
-        self.resident = resident
+        self.shelf = shelf
         self.seat = seat
         self.sent = sent
         self.controls = controls
@@ -187,26 +217,25 @@ class _Wiring:
         self.view = view
         self.keep = keep
 
-    def compare(self, question, text, length, lanes, *values) -> Iterator[dict]:
+    def compare(self, checkpoint, question, text, length, lanes, *values) -> Iterator[dict]:
         """Run the lanes of a question and measure them, as a stream."""
         *settings, bout = values
         bout.stop, messages = False, None
         try:
             yield self._busy()
-            if self.resident.loading:
-                yield {
-                    self.layout.notice: tell(f"Loading {self.resident.id}: the lanes begin as soon as it is there.")
-                }
-            contest = self._set_up(question, text, length, lanes, settings)
+            resident = self.shelf[checkpoint]
+            if resident.loading:
+                yield {self.layout.notice: tell(f"Loading {resident.id}: the lanes begin as soon as it is there.")}
+            contest = self._set_up(resident, question, text, length, lanes, settings)
             run = new_run_id()
-            messages = messages_of(run, self.layout.questions[question], contest)
+            messages = messages_of(run, QUESTIONS[question], contest)
             yield {self.view: self.sent.add(run, messages.open()), self.layout.notice: tell("")}
-            checkpoint = self.resident.get()
-            for turn in contest.carry_out(checkpoint, lambda: bout.stop, self.resident.engine):
+            engines = {name: self.shelf[name].engine for name in contest.checkpoints}
+            for turn in contest.carry_out(lambda: bout.stop, engines):
                 yield {self.view: self.sent.add(run, messages.turn(turn))}
             yield {self.view: self.sent.add(run, _ended(messages, contest))}
-            yield from self._measure(run, messages, contest, bout)
-            bout.question = self.layout.questions[question]
+            yield from self._measure(resident, run, messages, contest, bout)
+            bout.question, bout.checkpoint = QUESTIONS[question], resident.id
             state = "stopped" if bout.stop else "finished"
             yield {self.view: self.sent.add(run, messages.end(state)), self.keep: offer()} | self._idle()
         except CostLimit as limit:
@@ -219,41 +248,49 @@ class _Wiring:
             yield {self.layout.notice: tell(UNEXPECTED, "error")} | self._idle() | self._failed(messages)
 
     def about_question(self, name: str) -> tuple[str, int]:
-        question = self.layout.questions[name]
+        question = QUESTIONS[name]
         return tell(question.sentence), question.usual
 
-    def cost(self, question, text, length, lanes, *settings) -> str:
-        """What the lanes would take, in one line; silent while the checkpoint is loading."""
-        if self.resident.loading:
-            return tell("")
+    def cost(self, checkpoint, question, text, length, lanes, *settings) -> str:
+        """What the lanes would take, in one line; silent while a checkpoint is loading."""
         try:
-            cost = cost_of(self.resident.get(), self._set_up(question, text, length, lanes, settings).runs)
+            resident = self.shelf[checkpoint]
+            if any(other.loading for other in self._asked(resident, question)):
+                return tell("")
+            contest = self._set_up(resident, question, text, length, lanes, settings)
         except InputError as problem:
             return tell(str(problem), "error")
-        seconds = cost.passed * self.resident.pace
+        cost = cost_of(resident.get(), contest.runs)
+        seconds = cost.passed * resident.pace
         return tell(
             f"{cost.lanes} lanes of {cost.tokens:,} tokens, at most {cost.turns:,} turns together: about "
             f"{in_seconds(seconds)}, up to {in_bytes(cost.memory)}."
         )
 
-    def _set_up(self, question, text, length, lanes, settings) -> Contest:
-        if question not in self.layout.questions:
-            raise InputError("Choose one of the questions.")
-        given = self.controls.values(settings)
-        plans = self.layout.questions[question].plans(given, self.resident.process, _whole(lanes))
-        text, length = runs.checked_request(text or "", length or 0)
-        return set_up(self.resident.get(), [text], length, plans)
+    def _asked(self, resident: Resident, question: Any) -> list[Resident]:
+        """The checkpoints that a question is put to."""
+        across = question in QUESTIONS and QUESTIONS[question].across
+        return self.shelf.companions(resident) if across else [resident]
 
-    def _measure(self, run: str, messages: LaneMessages, contest: Contest, bout: Bout) -> Iterator[dict]:
+    def _set_up(self, resident: Resident, question, text, length, lanes, settings) -> Contest:
+        if question not in questions_for(resident.process):
+            raise InputError("Choose one of the questions.")
+        given = self.controls.values(settings, kind_of(resident))
+        companions = {other.id: other.process for other in self._asked(resident, question)}
+        plans = QUESTIONS[question].plans(given, resident.process, _whole(lanes), companions)
+        text, length = runs.checked_request(text or "", length or 0)
+        return set_up(resident.get(), [text], length, plans, others=lambda name: self.shelf[name].get())
+
+    def _measure(
+        self, resident: Resident, run: str, messages: LaneMessages, contest: Contest, bout: Bout
+    ) -> Iterator[dict]:
         """The table and the sentences, growing lane by lane; what takes no time is there at once."""
         judge, problem = None, self.seat.problem
         if self.seat.waiting and not bout.stop:
             yield {self.layout.notice: tell("Loading the judge; it stays loaded afterwards.")}
         if not bout.stop:
             judge, problem = self.seat.ask(lambda: bout.stop), self.seat.problem
-        for found in measuring(
-            self.resident.get(), contest.runs, contest.groups(), judge, problem, lambda: bout.stop
-        ):
+        for found in measuring(resident.get(), contest.runs, contest.groups(), judge, problem, lambda: bout.stop):
             told, said = for_page(contest, found), said_of(contest, found)
             yield {self.view: self.sent.add(run, messages.measuring(found.done, len(contest.runs)))}
             yield {self.view: self.sent.add(run, messages.measures(told, said)), self.layout.notice: tell("")}
@@ -267,7 +304,7 @@ class _Wiring:
         name = f"ddemo-compare-{bout.question.name}"
         if what == "replay":
             return hand_over(f"{name}.html", "text/html", replay_of(bout.question, bout.contest, bout.comparison))
-        told = report(self.resident.get(), bout.question, bout.contest, bout.comparison)
+        told = report(self.shelf[bout.checkpoint].get(), bout.question, bout.contest, bout.comparison)
         return hand_over(f"{name}.json", "application/json", json.dumps(told, ensure_ascii=False, indent=1))
 
     def _busy(self) -> dict:

@@ -1,6 +1,5 @@
 """The Denoise tab: text on top, the token canvas under it, settings folded away."""
 
-import json
 import logging
 import secrets
 from collections.abc import Iterator
@@ -14,13 +13,15 @@ from ddemo.errors import InputError
 from ddemo.sampling import SamplerConfig, check_process, read_text
 from ddemo.sampling.canvas import MaskRun, parse_markers, read_draft
 from ddemo.trace import Trace
+from ddemo.ui.chosen import Header, kept_text, kind_of, tries_of
 from ddemo.ui.controls import CHOICE, DRAW, OF_ANY_RUN, Controls
-from ddemo.ui.examples import EXAMPLE_RUN, trace_of, tries_for
+from ddemo.ui.examples import EXAMPLE, example_of
 from ddemo.ui.notice import Notice, tell
 from ddemo.ui.paths_panel import add_paths_panel
 from ddemo.ui.resident import Resident
 from ddemo.ui.run_charts import RunCharts
 from ddemo.ui.second_look import add_second_look
+from ddemo.ui.shelf import Shelf
 from ddemo.ui.step_panel import add_step_panel
 from ddemo.ui.take_home import add_take_home
 from ddemo.ui.token_canvas import TokenCanvas
@@ -31,38 +32,38 @@ log = logging.getLogger(__name__)
 
 EXAMPLE_NOTE = "This is a recorded run: drag the slider to watch it come out of the noise."
 UNEXPECTED = "Something went wrong on the server, and the run ended here; your text is as you left it."
-ASK_FOR_DRAFT = """(text, length) => {
-  document.dispatchEvent(new CustomEvent('ddemo:draft', {detail: {text, length: Number(length) || 0}}));
+ASK_FOR_DRAFT = """(text, length, checkpoint) => {
+  document.dispatchEvent(new CustomEvent('ddemo:draft', {detail: {text, length: Number(length) || 0, checkpoint}}));
 }"""
+TRY = "(chosen) => JSON.parse(chosen).tries[%d].slice(1)"
 
 
-def denoise_tab(resident: Resident) -> "Carried":
+def denoise_tab(shelf: Shelf, header: Header) -> "DenoiseTab":
     """Lay out the tab and connect its controls; must be called inside a Blocks context.
 
     Returns:
-        What another tab may carry over.
+        What other parts of the page read of it.
     """
     sent = SentMessages()
     visit = gr.State(Visit.new())  # copied for each session
     # Set on load as well, because Gradio forgets only what was set once a session has closed. It is the same visit: a
     # visitor may have opened a file before a busy server gets to it.
     gr.on(None, same_visit, visit, visit, queue=False, show_progress="hidden", api_visibility="private")
-    controls = Controls.of(resident.process, resident.codec)
-    text, length, new_seed, buttons, notice, carry = _lay_out(resident, controls)
+    controls = Controls(kind_of(shelf.default))
+    text, length, new_seed, buttons, notice, carry, chips = _lay_out(shelf.default, header, controls)
     run_button, stop_button = buttons
     canvas = TokenCanvas(
-        _first_value(resident),
-        draft=named("draft", partial(draft_of, resident)),
+        first_value(shelf.default),
+        draft=named("draft", partial(drafted, shelf), most=3),
         messages=named("messages", sent.since),
         elem_id="canvas",
         elem_classes=["dd-plain"],
     )
-    add_second_look(resident, sent, visit, canvas)
+    add_second_look(shelf, sent, visit, canvas)
     RunCharts(elem_id="charts", elem_classes=["dd-plain"])
-    add_step_panel(resident, visit)
-    if resident.process == "gaussian":
-        add_paths_panel(resident, visit)
-    add_take_home(resident, visit, canvas, notice, (text, length, new_seed), controls, partial(draft_of, resident))
+    add_step_panel(visit)
+    add_paths_panel(shelf, visit)
+    tab = DenoiseTab(text, length, new_seed, controls, chips, canvas, notice, carry)
     outputs = [canvas, notice, run_button, stop_button, controls.inputs["seed"]]
     streaming = {
         "outputs": outputs,
@@ -73,31 +74,63 @@ def denoise_tab(resident: Resident) -> "Carried":
         "api_visibility": "private",
         "trigger_mode": "once",
     }
-    wiring = _Wiring(resident, sent, controls, outputs)
-    inputs = [text, length, new_seed, *controls.components, visit]
+    wiring = _Wiring(shelf, sent, controls, outputs)
+    inputs = [header.picker, text, length, new_seed, *controls.components, visit]
     run_button.click(wiring.denoise, inputs, **streaming)
     text.submit(wiring.denoise, inputs, **streaming)
     canvas.resume(wiring.resume, [visit], **streaming)
     quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     stop_button.click(stop, visit, None, **quiet)
     canvas.text(take_text, [text, length], [text, length], trigger_mode="multiple", **quiet)
-    gr.on([text.change, length.change], None, [text, length], None, js=ASK_FOR_DRAFT)
-    return Carried(text, length, controls, carry)
+    gr.on([text.change, length.change], None, [text, length, header.picker], None, js=ASK_FOR_DRAFT)
+    add_take_home(shelf, visit, header, tab)
+    return tab
 
 
-class Carried(NamedTuple):
-    """The tab's text, new tokens and settings, and the button that carries them over."""
+class DenoiseTab(NamedTuple):
+    """The tab's text, new tokens and settings, the texts to try, and the button that carries its text over."""
 
     text: gr.Textbox
     length: gr.Number
+    new_seed: gr.Checkbox
     controls: Controls
-    button: gr.Button
+    chips: list[gr.Button]
+    canvas: TokenCanvas
+    notice: Notice
+    carry: gr.Button
+
+    @property
+    def switching(self) -> list[gr.components.Component]:
+        """What `switched` has updates for."""
+        controls = self.controls
+        fields = [self.text, self.length, self.canvas, self.notice]
+        return [*fields, *self.chips, *controls.components, controls.about]
+
+    @staticmethod
+    def draft(resident: Resident, text: str, length: float) -> str:
+        """The canvas's message about a text that is typed."""
+        return draft_of(resident, text, length)
+
+    def switched(self, resident: Resident, text: Any, length: Any, sampler: Any) -> dict:
+        """Updates for another checkpoint: its recorded run where the text is the one to try first, else the text."""
+        held = text, length
+        text, length = kept_text(text, length, resident)
+        first, *_ = tries = tries_of(resident)
+        recorded = held == (first.text, first.length)  # a text that changes asks for a draft by itself
+        return {
+            self.text: text,
+            self.length: length,
+            self.canvas: first_value(resident) if recorded else draft_of(resident, text, length),
+            self.notice: tell(""),
+            **dict(zip(self.chips, [item.title for item in tries], strict=True)),
+            **self.controls.switched(kind_of(resident), sampler),
+        }
 
 
-def _lay_out(resident: Resident, controls: Controls):
+def _lay_out(resident: Resident, header: Header, controls: Controls):
     """The text and what is tried with it, the sampler and its settings, and the rest folded away."""
-    tries = tries_for(resident.codec, resident.max_length)
-    with gr.Column(elem_classes=["dd-controls", f"dd-{resident.process}"]):
+    tries = tries_of(resident)
+    with gr.Column(elem_classes=["dd-controls"]):
         text = gr.Textbox(
             tries[0].text,
             label="Your text",
@@ -129,34 +162,35 @@ def _lay_out(resident: Resident, controls: Controls):
             new_seed = gr.Checkbox(
                 True, label="New seed for each run", info="off: the seed is kept", min_width=160, elem_id="new-seed"
             )
-    controls.connect()
-    for chip, item in zip(chips, tries, strict=True):
-        chip.click(None, [], [text, length], js=f"() => {json.dumps([item.text, item.length])}")
-    return text, length, new_seed, (run_button, stop_button), notice, carry
+    controls.connect(header.chosen)
+    for number, chip in enumerate(chips):
+        chip.click(None, header.chosen, [text, length], js=TRY % number)
+    return text, length, new_seed, (run_button, stop_button), notice, carry, chips
 
 
 class _Wiring:
     """The two streaming handlers; they convert values, call `runs` and pass messages on."""
 
-    def __init__(self, resident: Resident, sent: SentMessages, controls: Controls, outputs: list):
-        self.resident = resident
+    def __init__(self, shelf: Shelf, sent: SentMessages, controls: Controls, outputs: list):
+        self.shelf = shelf
         self.controls = controls
         self.sent = sent
         self.canvas, self.notice, self.run_button, self.stop_button, self.seed = outputs
 
-    def denoise(self, text, length, new_seed, *values) -> Iterator[dict]:
+    def denoise(self, checkpoint, text, length, new_seed, *values) -> Iterator[dict]:
         """Begin a run from the text box and stream it."""
         *settings, visit = values
 
         def prepare():
+            resident = self.shelf[checkpoint]
             seed = {"seed": secrets.randbelow(1_000_000)} if new_seed else {}
-            config = SamplerConfig.from_values(self.controls.values(settings, **seed))
+            config = SamplerConfig.from_values(self.controls.values(settings, kind_of(resident), **seed))
             request = runs.checked_request(text or "", length or 0)
             # All that can be said without the weights is said before waiting for them.
-            check_process(config, self.resident.process, self.resident.id)
-            read_text(*request, self.resident.codec, self.resident.max_length)
-            yield from self._wait_for_checkpoint()
-            trace = runs.begin(self.resident.get(), *request, config)
+            check_process(config, resident.process, resident.id)
+            read_text(*request, resident.codec, resident.max_length)
+            yield from self._wait_for(resident)
+            trace = runs.begin(resident.get(), *request, config)
             run = new_run_id()
             messages = Messages(run, trace)
             return run, trace, messages, messages.open(), runs.notes(trace, request[0])
@@ -164,15 +198,16 @@ class _Wiring:
         yield from self._stream(prepare, visit)
 
     def resume(self, visit: Visit, event: gr.EventData) -> Iterator[dict]:
-        """Go on from a step of a run, with the visitor's edits."""
+        """Go on from a step of a run, with the visitor's edits and the checkpoint that it was made with."""
 
         def prepare():
             asked = data_of(event)
             source, step, cells = asked.get("run"), asked.get("step"), asked.get("cells")
             segment = asked.get("segment")
-            before = visit.find(source, self.resident.id)
-            yield from self._wait_for_checkpoint()
-            trace = runs.proceed(self.resident.get(), before, step, cells, segment)
+            before = visit.find(source)
+            resident = self.shelf.maker_of(before)
+            yield from self._wait_for(resident)
+            trace = runs.proceed(resident.get(), before, step, cells, segment)
             run = new_run_id()
             messages = Messages(run, trace)
             return run, trace, messages, messages.branch(source, step, cells is not None, segment), []
@@ -191,7 +226,8 @@ class _Wiring:
                 self.notice: tell(" ".join(notes)),
                 self.seed: trace.config.seed,
             }
-            for frame in runs.carry_out(self.resident.get(), trace, lambda: visit.stop, self.resident.engine):
+            resident = self.shelf.maker_of(trace)
+            for frame in runs.carry_out(resident.get(), trace, lambda: visit.stop, resident.engine):
                 yield {self.canvas: self.sent.add(run, messages.frame(frame))}
             yield {self.canvas: self.sent.add(run, messages.end()), **self._idle()}
         except InputError as problem:
@@ -200,10 +236,10 @@ class _Wiring:
             log.exception("a run failed")
             yield {self.notice: tell(UNEXPECTED, "error"), **self._idle()} | self._failed(run, trace, messages)
 
-    def _wait_for_checkpoint(self) -> Iterator[dict]:
-        if self.resident.loading:
-            yield {self.notice: tell(f"Loading {self.resident.id}: the run begins as soon as it is there.")}
-            self.resident.get()
+    def _wait_for(self, resident: Resident) -> Iterator[dict]:
+        if resident.loading:
+            yield {self.notice: tell(f"Loading {resident.id}: the run begins as soon as it is there.")}
+            resident.get()
 
     def _idle(self) -> dict:
         return {self.run_button: gr.update(visible=True), self.stop_button: gr.update(visible=False)}
@@ -236,6 +272,14 @@ def data_of(event: gr.EventData) -> dict[str, Any]:
     return event._data if isinstance(event._data, dict) else {}
 
 
+def drafted(shelf: Shelf, text: Any, length: Any, checkpoint: Any = None) -> str:
+    """As `draft_of`, for the checkpoint that a page names, or else the one that it opens with."""
+    try:
+        return draft_of(shelf.default if checkpoint is None else shelf[checkpoint], text, length)
+    except InputError as problem:
+        return say(str(problem))
+
+
 def draft_of(resident: Resident, text: str, length: float) -> str:
     """What has been typed, as tokens, with the masks that `length` asks for where they fit; or a sentence."""
     codec, limit = resident.codec, resident.max_length
@@ -255,21 +299,20 @@ def draft_of(resident: Resident, text: str, length: float) -> str:
     )
 
 
-def _first_value(resident: Resident) -> str:
+def first_value(resident: Resident) -> str:
     """The run that was recorded with this checkpoint, else what the text box holds."""
-    trace = trace_of(resident.id)
-    if trace is not None:
-        return Messages(EXAMPLE_RUN, trace, EXAMPLE_NOTE).whole()
-    first = tries_for(resident.codec, resident.max_length)[0]
+    run = f"{EXAMPLE}{resident.id}"
+    if (trace := example_of(run)) is not None:
+        return Messages(run, trace, EXAMPLE_NOTE).whole()
+    first = tries_of(resident)[0]
     return draft_of(resident, first.text, first.length)
 
 
-def named(name: str, function):
-    """A server function: Gradio calls it by its `__name__`, with JavaScript's two arguments as one list."""
+def named(name: str, function, most: int = 2):
+    """A server function: Gradio calls it by its `__name__`, JavaScript's arguments, two to `most`, as a list."""
 
     def call(sent):
-        first, second = sent if isinstance(sent, list) and len(sent) == 2 else (None, None)
-        return function(first, second)
+        return function(*(sent if isinstance(sent, list) and 2 <= len(sent) <= most else (None, None)))
 
     call.__name__ = name
     return call

@@ -13,12 +13,14 @@ from ddemo.errors import InputError
 from ddemo.figures.ladder import SHOWN, ladder_csv, ladder_figure, ladder_rows, ladder_words
 from ddemo.figures.look import PAGE
 from ddemo.measures import Value
+from ddemo.ui.chosen import kind_of
 from ddemo.ui.controls import Controls
 from ddemo.ui.judge_seat import JudgeSeat
 from ddemo.ui.notice import Notice, tell
 from ddemo.ui.number_table import NumberTable, table
 from ddemo.ui.plot_view import PlotView, figure_message
 from ddemo.ui.resident import Resident
+from ddemo.ui.shelf import Shelf
 from ddemo.ui.visits import AT_ONCE, Visit
 
 log = logging.getLogger(__name__)
@@ -32,11 +34,14 @@ CAPTION = "Measures against the number of steps"
 EVERY = 4  # turns between two notes on how far it is
 
 
-def add_ladder(resident: Resident, seat: JudgeSeat, controls: Controls, text: gr.Textbox, length: gr.Number) -> None:
+def add_ladder(
+    shelf: Shelf, seat: JudgeSeat, controls: Controls, picker: gr.Dropdown, text: gr.Textbox, length: gr.Number
+) -> None:
     """The panel, folded away; must be called inside a Blocks context.
 
     Args:
         controls, text, length: of the comparison above.
+        picker: of the checkpoint.
     """
     visit = gr.State(Visit.new())
     gr.on(None, Visit.new, None, visit, queue=False, show_progress="hidden", api_visibility="private")
@@ -53,10 +58,10 @@ def add_ladder(resident: Resident, seat: JudgeSeat, controls: Controls, text: gr
         plot = PlotView(elem_id="ladder-plot", elem_classes=["dd-plain"], visible=False)
         numbers = NumberTable(elem_id="ladder-table", elem_classes=["dd-plain"])
     outputs = [notice, run, halt, plot, numbers]
-    wiring = _Wiring(resident, seat, controls, *outputs)
+    wiring = _Wiring(shelf, seat, controls, *outputs)
     run.click(
         wiring.climb,
-        [text, length, *controls.components, visit],
+        [picker, text, length, *controls.components, visit],
         outputs,
         concurrency_id="model",
         concurrency_limit=AT_ONCE,
@@ -70,41 +75,42 @@ def add_ladder(resident: Resident, seat: JudgeSeat, controls: Controls, text: gr
 class _Wiring:
     """The streaming handler; it converts values, calls `climb` and shows what is finished."""
 
-    def __init__(self, resident: Resident, seat: JudgeSeat, controls: Controls, notice, run, halt, plot, numbers):
-        self.resident = resident
+    def __init__(self, shelf: Shelf, seat: JudgeSeat, controls: Controls, notice, run, halt, plot, numbers):
+        self.shelf = shelf
         self.seat = seat
         self.controls = controls
         self.notice, self.run, self.halt, self.plot, self.numbers = notice, run, halt, plot, numbers
 
-    def climb(self, text, length, *values) -> Iterator[dict]:
+    def climb(self, checkpoint, text, length, *values) -> Iterator[dict]:
         """Climb with the values above, rung by rung."""
         *settings, visit = values
         visit.stop = False
         try:
             yield self._buttons(running=True) | {self.notice: tell("")}
-            yield from self._climb(runs.checked_request(text or "", length or 0), settings, visit)
+            request = runs.checked_request(text or "", length or 0)
+            yield from self._climb(self.shelf[checkpoint], request, settings, visit)
         except InputError as problem:
             yield {self.notice: tell(str(problem), "error")} | self._buttons(running=False)
         except Exception:
             log.exception("a ladder failed")
             yield {self.notice: tell(UNEXPECTED, "error")} | self._buttons(running=False)
 
-    def _climb(self, request: tuple[str, int], settings, visit: Visit) -> Iterator[dict]:
+    def _climb(self, resident: Resident, request: tuple[str, int], settings, visit: Visit) -> Iterator[dict]:
         text, length = request
         if self.seat.waiting:
             yield {self.notice: tell("Loading the judge; it stays loaded afterwards.")}
         judge = self.seat.ask(lambda: visit.stop)
-        given = self.controls.values(settings)
+        given = self.controls.values(settings, kind_of(resident))
         rungs = 0
         for ladder in climb(
-            self.resident.get(),
+            resident.get(),
             [text],
             given,
             length,
             judge=judge,
             no_judge=self.seat.problem,
             stopped=lambda: visit.stop,
-            engine=self.resident.engine,
+            engine=resident.engine,
         ):
             if ladder.doing and ladder.done % EVERY == 0:
                 yield {self.notice: tell(f"{ladder.doing}: {100 * ladder.done // ladder.all} % of the ladder.")}

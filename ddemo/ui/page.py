@@ -5,15 +5,16 @@ from pathlib import Path
 import gradio as gr
 
 from ddemo.ui.api import add_api
-from ddemo.ui.compare import TAB, compare_tab
-from ddemo.ui.controls import headings
-from ddemo.ui.denoise import denoise_tab
+from ddemo.ui.chosen import Header, about, add_header
+from ddemo.ui.compare import TAB, Layout, compare_tab
+from ddemo.ui.controls import CHOICE, headings
+from ddemo.ui.denoise import DenoiseTab, denoise_tab
 from ddemo.ui.judge_seat import JudgeSeat
 from ddemo.ui.lanes import source as lanes_source
 from ddemo.ui.plot_view import source as plot_source
-from ddemo.ui.resident import Resident
 from ddemo.ui.run_charts import source as charts_source
 from ddemo.ui.second_look import source as look_source
+from ddemo.ui.shelf import Shelf
 from ddemo.ui.step_panel import source as step_source
 from ddemo.ui.take_home import source as home_source
 from ddemo.ui.token_canvas import source
@@ -23,25 +24,6 @@ QUEUE_SIZE = 24
 
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Liberation Sans", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Liberation Mono", "monospace"]
-
-HEADER = """
-<header class="dd-header">
-  <div><h1>ddemo</h1><p>Watch a discrete-diffusion language model write, step by step, and take hold of it.</p></div>
-  <div class="dd-badges"><span class="dd-badge"></span><button type="button" class="dd-theme"
-    aria-label="Switch between light and dark" title="Light or dark">◐</button></div>
-</header>
-"""
-
-HEADER_JS = """
-const badge = element.querySelector('.dd-badge');
-const write = () => { badge.textContent = props.value || ''; };
-write();
-watch('value', write);
-element.querySelector('.dd-theme').addEventListener('click', () => {
-  const dark = document.body.classList.toggle('dark');
-  try { localStorage.setItem('ddemo-theme', dark ? 'dark' : 'light'); } catch { /* private window */ }
-});
-"""
 
 # Runs before the page is drawn: the visitor's own choice of theme goes before the system's.
 HEAD = """
@@ -55,27 +37,40 @@ HEAD = """
 """
 
 
-def build_demo(resident: Resident, judge: str | None = None) -> gr.Blocks:
-    """The whole page over one resident checkpoint; launch it with `launch_arguments`.
+def build_demo(shelf: Shelf, judge: str | None = None) -> gr.Blocks:
+    """The whole page over the checkpoints of a shelf; launch it with `launch_arguments`.
 
     Args:
         judge: path or Hub id of the model that judges texts; by default the one that is installed, if any.
     """
     with gr.Blocks(title="ddemo", analytics_enabled=False, elem_id="ddemo") as demo:
-        gr.HTML(
-            f"{resident.id}",
-            html_template=HEADER,
-            js_on_load=HEADER_JS,
-            apply_default_css=False,
-            elem_classes=["dd-plain"],
-        )
+        header = add_header(shelf)
         with gr.Tabs(elem_classes=["dd-tabs"]) as tabs:
             with gr.Tab("Denoise", id="denoise"):
-                carried = denoise_tab(resident)
+                denoising = denoise_tab(shelf, header)
             with gr.Tab("Compare", id=TAB) as tab:
-                compare_tab(resident, JudgeSeat(judge), tabs, tab, carried)
-        add_api(resident)
+                comparing = compare_tab(shelf, header, JudgeSeat(judge), tabs, tab, denoising)
+        _connect(shelf, header, denoising, comparing)
+        add_api(shelf)
     return demo.queue(max_size=QUEUE_SIZE, default_concurrency_limit=4)
+
+
+def _connect(shelf: Shelf, header: Header, denoising: DenoiseTab, comparing: Layout) -> None:
+    """Choosing a checkpoint changes what both tabs offer, and begins to load it; texts that it can read stay."""
+    quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+
+    def to_denoise(name, text, length, sampler):
+        resident = shelf[name].start()
+        return {header.chosen: about(resident), **denoising.switched(resident, text, length, sampler)}
+
+    def to_compare(name, *held):
+        return {header.chosen: about(shelf[name]), **comparing.switched(shelf[name], *held)}
+
+    texts = [denoising.text, denoising.length, denoising.controls.inputs[CHOICE]]
+    header.picker.input(to_denoise, [header.picker, *texts], [header.chosen, *denoising.switching], **quiet)
+    # A link chooses as well, and fills in the other tab itself.
+    texts = [comparing.question, comparing.text, comparing.length, comparing.controls.inputs[CHOICE]]
+    header.picker.change(to_compare, [header.picker, *texts], [header.chosen, *comparing.switching], **quiet)
 
 
 def _own_css() -> str:

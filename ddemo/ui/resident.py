@@ -1,4 +1,4 @@
-"""The checkpoint that a running server holds and the engine that its visitors share, loaded beside the page."""
+"""A checkpoint that a running server holds and the engine that its visitors share, loaded beside the page."""
 
 import threading
 from functools import cached_property
@@ -30,10 +30,15 @@ class Resident:
         self._checkpoint: Checkpoint | None = None
         self._engine: Engine | None = None
         self._problem = ""
-        self._thread = threading.Thread(target=self._load, name="checkpoint", daemon=True)
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
 
     def start(self) -> "Resident":
-        self._thread.start()
+        """Begin to load, if nobody has yet."""
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._load, name="checkpoint", daemon=True)
+                self._thread.start()
         return self
 
     @property
@@ -41,12 +46,12 @@ class Resident:
         return self._checkpoint is None and not self._problem
 
     def get(self) -> Checkpoint:
-        """The checkpoint, waiting for it if need be.
+        """The checkpoint, loading and waiting for it if need be.
 
         Raises:
             InputError: it could not be loaded.
         """
-        self._thread.join()
+        self.start()._thread.join()
         if self._problem:
             raise InputError(self._problem)
         return self._checkpoint

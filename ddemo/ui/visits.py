@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ddemo.errors import InputError
 from ddemo.trace import Trace
-from ddemo.ui.examples import EXAMPLE_RUN, trace_of
+from ddemo.ui.examples import example_of
 
 AT_ONCE = 8  # runs that share the engine's batch; others wait in the queue
 KEPT_RUNS = 64
@@ -37,17 +37,15 @@ class Visit:
         while len(self.runs) > 8:
             self.runs.popitem(last=False)
 
-    def find(self, run: object, checkpoint: str) -> Trace:
-        """The run that a page names: one of the visitor's own, or the recorded one of the checkpoint of this id.
+    def find(self, run: object) -> Trace:
+        """The run that a page names: one of the visitor's own, or a checkpoint's recorded one.
 
-        The recorded run is shared; a visitor who learnt more of it has a copy among their own.
+        A recorded run is shared; a visitor who learnt more of it has a copy among their own.
 
         Raises:
             InputError: there is none of that name.
         """
-        trace = self.runs.get(run) if isinstance(run, str) else None
-        if trace is None and run == EXAMPLE_RUN:
-            trace = trace_of(checkpoint)
+        trace = self.runs.get(run) or example_of(run) if isinstance(run, str) else None
         if trace is None:
             raise InputError(GONE)
         return trace

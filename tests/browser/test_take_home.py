@@ -205,8 +205,8 @@ def test_a_link_of_the_samplers_own_settings(arrive):
 def test_a_link_that_is_pasted_into_an_open_page(visitor):
     visitor.page.evaluate("location.hash = '#run=other-mdm@0&sampler=confidence&seed=4&length=3&text=The%20old'")
     expect(visitor.notice).to_have_text(
-        "This link describes a run: press Denoise to make it again. It was made with other-mdm, and tiny-mdm is "
-        "loaded. What comes out may differ."
+        "This link describes a run: press Denoise to make it again. It was made with other-mdm, which this "
+        "page does not offer. What comes out may differ."
     )
     visitor.expect_box("The old")
 

@@ -21,7 +21,7 @@ def plans_of(samples=3, **settings):
 
 def test_lanes_write_what_each_would_write_alone(tiny):
     contest = set_up(tiny, [TEXT], 0, plans_of())
-    turns = list(contest.carry_out(tiny))
+    turns = list(contest.carry_out())
     assert [index for index, _ in turns[0]] == [0, 1, 2, 3]
     for trace, plan in zip(contest.runs, contest.plans, strict=True):
         alone = runs.begin(tiny, TEXT, 0, plan.config)
@@ -36,7 +36,7 @@ def test_a_lane_without_settings_leaves_its_place_empty(tiny):
     contest = set_up(tiny, [TEXT], 0, [LanePlan("broken", problem="No."), *plans_of(samples=2)])
     assert contest.begun == [1, 2, 3] and contest.problems[0] == "No."
     assert contest.groups() == {"argmax": [0], "samples": [1, 2]}
-    assert {index for turn in contest.carry_out(tiny) for index, _ in turn} == {1, 2, 3}
+    assert {index for turn in contest.carry_out() for index, _ in turn} == {1, 2, 3}
 
 
 def test_when_no_lane_can_begin_the_reason_is_the_first(tiny):
@@ -68,7 +68,7 @@ def test_what_was_done_before_a_failure_is_kept(tiny):
     broken = failing(tiny, after=2)
     contest = set_up(broken, [TEXT], 0, plans_of())
     engine = Engine(broken.denoiser, FillRules.of(tiny.codec))
-    turns = list(contest.carry_out(broken, engine=engine))
+    turns = list(contest.carry_out(engines={broken.id: engine}))
     assert len(turns) == 2
     assert {trace.state for trace in contest.runs} == {"failed"}
     assert {trace.last_step for trace in contest.runs} == {2}
@@ -85,7 +85,7 @@ def test_one_lane_that_fails_does_not_take_the_others(tiny, monkeypatch):
         return real(lane, *arguments)
 
     monkeypatch.setattr(loop, "turn_of", turn_of)
-    list(contest.carry_out(tiny))
+    list(contest.carry_out())
     assert [trace.state for trace in contest.runs] == ["finished", "finished", "failed", "finished"]
     assert contest.problems == ["", "", GONE_WRONG, ""]
     assert contest.runs[2].last_step == 1 and contest.runs[3].last_step == 4
@@ -94,7 +94,7 @@ def test_one_lane_that_fails_does_not_take_the_others(tiny, monkeypatch):
 def test_stopping_keeps_every_lane_as_it_stood(tiny):
     contest = set_up(tiny, [TEXT], 0, plans_of())
     stops = iter([False, True])
-    list(contest.carry_out(tiny, stopped=lambda: next(stops)))
+    list(contest.carry_out(stopped=lambda: next(stops)))
     assert {trace.state for trace in contest.runs} == {"stopped"}
     assert {trace.last_step for trace in contest.runs} == {2}
 

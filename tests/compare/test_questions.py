@@ -8,6 +8,7 @@ from ddemo.errors import InputError
 from ddemo.sampling import SAMPLERS
 
 PROCESSES = ("absorbing", "uniform", "gaussian")
+COMPANIONS = {process: {"own": process, "words": "uniform", "masks": "absorbing"} for process in PROCESSES}
 
 
 def configs(name, settings=None, process="absorbing", most=None):
@@ -17,12 +18,12 @@ def configs(name, settings=None, process="absorbing", most=None):
 @pytest.mark.parametrize("process", PROCESSES)
 def test_every_question_has_lanes_that_can_run_and_have_names_of_their_own(process):
     for question in questions_for(process).values():
-        plans = question.plans({"seed": 5}, process)
+        plans = question.plans({"seed": 5}, process, companions=COMPANIONS[process] if question.across else {})
         assert 2 <= len(plans) <= MOST_LANES
         assert len({plan.label for plan in plans}) == len(plans)
         for plan in plans:
             assert plan.config is not None and not plan.problem, plan
-            assert process in SAMPLERS[plan.config.sampler].processes
+            assert COMPANIONS[process].get(plan.checkpoint, process) in SAMPLERS[plan.config.sampler].processes
             assert SAMPLERS[plan.config.sampler].title == plan.about[0]
 
 
@@ -36,6 +37,19 @@ def test_argmax_stands_beside_samples_that_differ_in_their_seed_alone():
         assert not sample.greedy
     plans = QUESTIONS["argmax"].plans({"seed": 7}, "absorbing", 4)
     assert [plan.group for plan in plans] == ["argmax", "samples", "samples", "samples"]
+
+
+def test_each_noise_is_run_with_its_own_sampler_and_what_it_shares():
+    companions = {"a": "absorbing", "b": "uniform", "c": "gaussian", "d": "absorbing"}
+    given = {"sampler": "p2", "eta": 0.5, "steps": 7, "seed": 3, "block_length": 8}
+    plans = QUESTIONS["noises"].plans(given, "absorbing", companions=companions)
+    assert [plan.checkpoint for plan in plans] == list(companions)
+    assert [plan.config.sampler for plan in plans] == ["p2", "uniform-ancestral", "ddpm", "p2"]
+    assert all((plan.config.steps, plan.config.seed) == (7, 3) for plan in plans)
+    assert plans[0].config.eta == 0.5 and plans[0].config == plans[3].config
+    assert plans[1].label == "b, out of random words"
+    with pytest.raises(InputError, match="No other checkpoint here has the same tokens"):
+        QUESTIONS["noises"].plans(given, "absorbing", companions={"a": "absorbing"})
 
 
 def test_a_run_that_was_greedy_is_compared_with_one_that_draws():

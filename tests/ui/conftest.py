@@ -14,8 +14,10 @@ import pytest
 
 from ddemo.denoisers import Checkpoint
 from ddemo.sampling import Engine, FillRules
+from ddemo.ui.chosen import kind_of
 from ddemo.ui.controls import Controls
 from ddemo.ui.denoise import _Wiring
+from ddemo.ui.shelf import Shelf
 from ddemo.ui.visits import SentMessages, Visit
 from tests.ui.reader import Reader, ReadRun
 from tests.ui.server import Served, serve, settings_values
@@ -45,6 +47,9 @@ class SteeredDenoiser:
         self.calls += 1
         self.before(tokens.shape[1])
         return self._denoiser(tokens, times, lengths, wanted)
+
+
+EXAMPLE_RUN = "example:tiny-mdm"  # of the recorded run, where a test stores one
 
 
 class HeldCheckpoint:
@@ -102,15 +107,16 @@ class Page:
 
     def __init__(self, resident, sent: SentMessages | None = None):
         self.sent = sent or SentMessages()
-        self.controls = Controls.of(resident.process, resident.codec)
-        self.wiring = _Wiring(resident, self.sent, self.controls, list(self.OUTPUTS))
+        self.resident, self.shelf = resident, Shelf([resident])
+        self.controls = Controls(kind_of(resident))
+        self.wiring = _Wiring(self.shelf, self.sent, self.controls, list(self.OUTPUTS))
         self.visit = Visit.new()
         self.reader = Reader()
 
     def start(self, text: Any = "", length: Any = 8, new_seed: bool = False, **settings) -> Iterator[dict]:
         """The updates of a press on Denoise, one by one."""
         values = settings_values(self.controls, **{"steps": 8} | settings)
-        return self.wiring.denoise(text, length, new_seed, *values, self.visit)
+        return self.wiring.denoise(self.resident.id, text, length, new_seed, *values, self.visit)
 
     def denoise(self, text: Any = "", length: Any = 8, new_seed: bool = False, **settings) -> Shown:
         return self.watch(self.start(text, length, new_seed, **settings))

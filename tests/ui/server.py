@@ -12,22 +12,24 @@ import httpx
 from ddemo.sampling import SAMPLERS
 from ddemo.settings import SETTINGS, default_sampler
 from ddemo.ui import build_demo, launch_arguments
+from ddemo.ui.chosen import kind_of
 from ddemo.ui.controls import Controls
+from ddemo.ui.shelf import Shelf
 
 TIMEOUT = 60
 
 
 def settings_values(controls: Controls, **settings: Any) -> list[Any]:
     """The value of each control as a page has it where a visitor chose `settings`."""
-    name = settings.get("sampler", default_sampler(controls.process).name)
+    name = settings.get("sampler", default_sampler(controls.first.process).name)
     values = {name: SETTINGS[name].default for name in controls.names} | {"sampler": name}
     values |= SAMPLERS[name].defaults() if isinstance(name, str) and name in SAMPLERS else {}
     return [(values | settings)[name] for name in controls.names]
 
 
 def api_values(**settings: Any) -> list[Any]:
-    """The settings of an endpoint in their order; null where none is given."""
-    return [settings.get(name) for name in SETTINGS]
+    """The settings of an endpoint in their order, and the checkpoint; null where none is given."""
+    return [settings.get(name) for name in (*SETTINGS, "checkpoint")]
 
 
 class Served:
@@ -47,7 +49,7 @@ class Served:
     def __init__(self, url: str, sessions: Any, resident: Any):
         self.url = url
         self.resident = resident
-        self.controls = Controls.of(resident.process, resident.codec)
+        self.controls = Controls(kind_of(resident))
         self.sessions = sessions
         self.http = httpx.Client(base_url=url, timeout=TIMEOUT)
         self.config = self.http.get("/config").json()
@@ -118,7 +120,7 @@ class Browser:
 
     def denoise(self, text: str = "", length: int = 8, **settings: Any) -> httpx.Response:
         values = settings_values(self.served.controls, **{"steps": 8} | settings)
-        return self.press("denoise", "click", [text, length, False, *values, None])
+        return self.press("denoise", "click", [self.served.resident.id, text, length, False, *values, None])
 
     def resume(self, sent: Any) -> httpx.Response:
         return self.press("canvas", "resume", [None], sent)
@@ -174,7 +176,7 @@ def serve(resident) -> Iterator[Served]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    demo = build_demo(resident)
+    demo = build_demo(Shelf([resident]))
     demo.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, **launch_arguments())
     try:
         yield Served(f"http://127.0.0.1:{port}", demo.app.state_holder, resident)

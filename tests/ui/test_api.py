@@ -19,7 +19,7 @@ from tests.ui.server import Served, serve
 
 KEYS = {"step", "steps", "text", "masks", "nfe", "done"}
 LAST = KEYS | {"tokens", "seed", "settings", "seconds", "checkpoint"}
-GIVEN = dict.fromkeys(SETTINGS) | {"steps": 4}
+GIVEN = dict.fromkeys((*SETTINGS, "checkpoint")) | {"steps": 4}
 GENERATE = {"prompt": "The old", "length": 6} | GIVEN
 INFILL = {"text": "The [MASK:3] sea"} | GIVEN
 
@@ -258,6 +258,14 @@ def test_what_cannot_be_filled_is_one_clear_sentence(served, text, begins):
     answer = infill(served, text)
     assert answer.failed and answer.sentence.startswith(begins)
     check_sentence(answer.sentence)
+
+
+def test_a_call_names_its_checkpoint(served, client):
+    assert generate(served, checkpoint="tiny-mdm").last["checkpoint"]["id"] == "tiny-mdm"
+    assert client.predict("The old", 6, steps=2, api_name="/generate")["checkpoint"]["id"] == "tiny-mdm"
+    for name in ("other", "../tiny-mdm", "/etc/passwd", 5, ["tiny-mdm"]):
+        refused = generate(served, checkpoint=name)
+        assert refused.failed and refused.sentence.startswith("There is no such checkpoint on this page")
 
 
 def test_the_client_gets_the_sentence(client):

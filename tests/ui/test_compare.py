@@ -7,22 +7,25 @@ import gradio as gr
 import orjson
 import pytest
 
-from ddemo import measures
+from ddemo import measures, runs
+from ddemo.compare import QUESTIONS, questions_for
 from ddemo.compare import lanes as lanes_module
-from ddemo.compare import questions_for
 from ddemo.denoisers import load_checkpoint
 from ddemo.errors import InputError
 from ddemo.sampling import loop
 from ddemo.ui import ladder as ladder_module
+from ddemo.ui.chosen import kind_of
 from ddemo.ui.compare import PLACE, Bout, _Wiring, in_seconds
 from ddemo.ui.controls import Controls
 from ddemo.ui.denoise import UNEXPECTED
 from ddemo.ui.ladder import _Wiring as LadderWiring
+from ddemo.ui.shelf import Shelf
 from ddemo.ui.visits import SentMessages, Visit
 from tests.ui.conftest import HeldCheckpoint
 from tests.ui.server import settings_values
 
 TEXT = "The old sailor [MASK:6] into the sea."
+ALONE = {name for name, question in QUESTIONS.items() if not question.across}
 
 
 class Seat:
@@ -37,24 +40,26 @@ class Seat:
 class ComparePage:
     """A visitor's Compare tab: its session, and the handlers behind its buttons."""
 
-    def __init__(self, resident, seat=None):
+    def __init__(self, resident, seat=None, others=()):
         self.resident, self.seat, self.sent = resident, seat or Seat(), SentMessages()
-        self.controls = Controls.of(resident.process, resident.codec, PLACE)
+        self.controls = Controls(kind_of(resident), PLACE)
         names = ("notice", "run", "stop", "fit", "lanes", "cost")
-        layout = SimpleNamespace(questions=questions_for(resident.process), **{name: name for name in names})
-        self.wiring = _Wiring(resident, self.seat, self.sent, self.controls, layout, "view", "keep")
+        layout = SimpleNamespace(**{name: name for name in names})
+        self.wiring = _Wiring(Shelf([resident, *others]), self.seat, self.sent, self.controls, layout, "view", "keep")
         self.bout = Bout()
 
     def start(self, question="argmax", text=TEXT, length=0, lanes=3, **settings):
         values = settings_values(self.controls, **{"steps": 4} | settings)
-        return self.wiring.compare(question, text, length, lanes, *values, self.bout)
+        return self.wiring.compare(self.resident.id, question, text, length, lanes, *values, self.bout)
 
     def compare(self, *arguments, **settings):
         return Seen(list(self.start(*arguments, **settings)))
 
     def cost(self, question="argmax", text=TEXT, length=0, lanes=3, **settings):
         return json.loads(
-            self.wiring.cost(question, text, length, lanes, *settings_values(self.controls, **settings))
+            self.wiring.cost(
+                self.resident.id, question, text, length, lanes, *settings_values(self.controls, **settings)
+            )
         )
 
 
@@ -144,24 +149,45 @@ def test_a_judge_is_asked_and_its_absence_is_explained(held):
     assert {lane["perplexity"]["why"] for lane in last["lanes"]} == {"The judge has left."}
 
 
-@pytest.mark.parametrize("question", questions_for("absorbing"))
+@pytest.mark.parametrize("question", sorted(ALONE & questions_for("absorbing").keys()))
 def test_every_question_runs(tab, question):
     seen = tab.compare(question, lanes=4)
     assert seen.is_idle and seen.messages[-1]["state"] == "finished", seen.notice
 
 
-@pytest.mark.parametrize("question", questions_for("uniform"))
+@pytest.mark.parametrize("question", sorted(ALONE & questions_for("uniform").keys()))
 def test_every_question_runs_under_uniform_noise(question):
     tab = ComparePage(HeldCheckpoint(load_checkpoint("exact-world-uniform", device="cpu")))
     seen = tab.compare(question, "The queen [MASK:2] king.", lanes=4)
     assert seen.is_idle and seen.messages[-1]["state"] == "finished", seen.notice
 
 
-@pytest.mark.parametrize("question", questions_for("gaussian"))
+@pytest.mark.parametrize("question", sorted(ALONE & questions_for("gaussian").keys()))
 def test_every_question_runs_on_latents(tiny_latent, question):
     tab = ComparePage(HeldCheckpoint(tiny_latent))
     seen = tab.compare(question, "The old [MASK:2] sea.", lanes=4)
     assert seen.is_idle and seen.messages[-1]["state"] == "finished", seen.notice
+
+
+def test_lanes_of_several_checkpoints_stand_side_by_side(held, tiny, tiny_latent):
+    """Each under its own engine, and all over the same canvas."""
+    tab = ComparePage(held, others=[HeldCheckpoint(tiny_latent)])
+    seen = tab.compare("noises", lanes=4)
+    lanes = seen.messages[0]["lanes"]
+    assert [lane["label"] for lane in lanes] == ["tiny-mdm, out of masks", "tiny-latent, out of latents"]
+    assert [lane["m"]["head"]["checkpoint"] for lane in lanes] == ["tiny-mdm", "tiny-latent"]
+    assert [trace.state for trace in tab.bout.contest.runs] == ["finished"] * 2
+    alone = runs.begin(tiny_latent, TEXT, 0, tab.bout.contest.plans[1].config)
+    list(runs.carry_out(tiny_latent, alone))
+    assert runs.summary(tiny_latent, alone)["text"] == runs.summary(tiny_latent, tab.bout.contest.runs[1])["text"]
+    last = [message for message in seen.messages if message["k"] == "measures"][-1]["measures"]
+    assert all(lane["bits_per_character"]["number"] > 0 for lane in last["lanes"])
+    assert "tiny-latent" in tab.wiring.keep_file(tab.bout, gr.EventData(None, {"what": "report"}))
+
+
+def test_a_checkpoint_alone_has_nobody_to_stand_beside(tab):
+    told = tab.compare("noises").notice
+    assert told["kind"] == "error" and told["text"].startswith("No other checkpoint here has the same tokens")
 
 
 def test_stop_ends_the_lanes_and_keeps_them(tab):
@@ -288,12 +314,14 @@ class LadderPage:
     OUTPUTS = ("notice", "run", "stop", "plot", "numbers")
 
     def __init__(self, resident, seat=None):
-        self.controls = Controls.of(resident.process, resident.codec, PLACE)
-        self.wiring = LadderWiring(resident, seat or Seat(), self.controls, *self.OUTPUTS)
+        self.resident = resident
+        self.controls = Controls(kind_of(resident), PLACE)
+        self.wiring = LadderWiring(Shelf([resident]), seat or Seat(), self.controls, *self.OUTPUTS)
         self.visit = Visit.new()
 
     def climb(self, text=TEXT, length=0, **settings):
-        return self.wiring.climb(text, length, *settings_values(self.controls, **settings), self.visit)
+        values = settings_values(self.controls, **settings)
+        return self.wiring.climb(self.resident.id, text, length, *values, self.visit)
 
 
 @pytest.fixture

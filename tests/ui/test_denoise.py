@@ -4,6 +4,7 @@ import json
 import threading
 from collections import OrderedDict
 from dataclasses import replace
+from functools import partial
 
 import gradio as gr
 import orjson
@@ -21,11 +22,12 @@ from ddemo.sampling.samplers import of_process
 from ddemo.ui import denoise as denoise_module
 from ddemo.ui import examples as examples_module
 from ddemo.ui import resident as resident_module
-from ddemo.ui.denoise import UNEXPECTED, data_of, draft_of, named, stop, take_text
-from ddemo.ui.examples import EXAMPLE_RUN, FEW_WORDS, TRY, trace_of, tries_for
+from ddemo.ui.denoise import UNEXPECTED, data_of, draft_of, drafted, named, stop, take_text
+from ddemo.ui.examples import FEW_WORDS, TRY, trace_of, tries_for
 from ddemo.ui.resident import Resident
+from ddemo.ui.shelf import Shelf
 from ddemo.ui.visits import GONE, SentMessages
-from tests.ui.conftest import HeldCheckpoint, Page, Shown
+from tests.ui.conftest import EXAMPLE_RUN, HeldCheckpoint, Page, Shown
 from tests.ui.reader import Reader
 
 TEXT = "The old sailor [MASK:5] into the sea, and said [MASK:3] at all."
@@ -59,7 +61,7 @@ def test_a_press_streams_a_whole_run(page, sampler):
     text = shown.run.text()
     assert text.startswith("The old sailor") and text.endswith(" at all.") and "[MASK]" not in text
     trace = page.visit.runs[shown.id]
-    assert (trace.state, runs.summary(page.wiring.resident.get(), trace)["text"]) == ("finished", text)
+    assert (trace.state, runs.summary(page.resident.get(), trace)["text"]) == ("finished", text)
     assert [json.loads(value)["k"] for value in shown.of("canvas")] == ["open", *["frame"] * len(trace.frames), "end"]
 
 
@@ -107,7 +109,6 @@ def test_every_sampler_of_uniform_noise_runs_on_a_page_of_its_own(sampler):
 @pytest.mark.parametrize("sampler", [sampler.name for sampler in of_process("gaussian")])
 def test_latents_run_on_a_page_of_their_own(tiny_latent, sampler):
     page = Page(HeldCheckpoint(tiny_latent))
-    assert "draw" not in page.controls.names and {"clamp", "eta", "temperature"} <= set(page.controls.names)
     shown = page.denoise(TEXT, sampler=sampler, steps=6)
     assert shown.is_idle and shown.run.end["state"] == "finished" and shown.run.head["noise"] == "gaussian"
     mask = shown.run.head["mask"]
@@ -149,7 +150,7 @@ def test_a_prompt_gets_no_more_new_tokens_than_there_is_room_for(tiny):
 
 def test_the_recorded_run_is_shown_with_the_checkpoint_that_made_it(tiny):
     assert trace_of("classics-mdm") is not None and trace_of(tiny.id) is None
-    said = json.loads(denoise_module._first_value(HeldCheckpoint(tiny)))
+    said = json.loads(denoise_module.first_value(HeldCheckpoint(tiny)))
     assert said["k"] == "draft" and said["segment"]["tail"] == tries_for(tiny.codec, 64)[0].length
 
 
@@ -233,7 +234,7 @@ def test_text_is_kept_to_the_character_whatever_it_is(page, text):
 def test_what_cannot_be_done_is_one_sentence(page, wrong, begins):
     shown = page.denoise(**{"text": "Once", "length": 4} | wrong)
     check_refused(shown, page, begins)
-    assert page.wiring.resident.get().denoiser.calls == 0 and not page.visit.runs
+    assert page.resident.get().denoiser.calls == 0 and not page.visit.runs
     assert page.denoise("Once", 4).run.end["state"] == "finished", "the page goes on"
 
 
@@ -280,8 +281,8 @@ def test_a_stopped_run_can_be_continued(page):
 def test_the_recorded_run_can_be_continued(page, tiny, monkeypatch):
     trace = runs.begin(tiny, TEXT, 0, SamplerConfig(steps=8))
     list(runs.carry_out(tiny, trace))
-    monkeypatch.setattr(examples_module, "stored_trace", lambda: trace)
-    page.reader.take(denoise_module._first_value(page.wiring.resident))
+    monkeypatch.setattr(examples_module, "trace_of", lambda checkpoint: trace)
+    page.reader.take(denoise_module.first_value(page.resident))
     before = page.reader.last
     assert "recorded run" in before.head["note"]
     shown = page.resume({"run": EXAMPLE_RUN, "step": 2, "cells": None})
@@ -290,8 +291,8 @@ def test_the_recorded_run_can_be_continued(page, tiny, monkeypatch):
 
 
 def test_without_a_recorded_run_the_canvas_shows_what_the_box_holds(page, monkeypatch):
-    monkeypatch.setattr(examples_module, "stored_trace", lambda: None)
-    assert json.loads(denoise_module._first_value(page.wiring.resident))["k"] == "draft"
+    monkeypatch.setattr(examples_module, "trace_of", lambda checkpoint: None)
+    assert json.loads(denoise_module.first_value(page.resident))["k"] == "draft"
     assert check_refused(page.resume({"run": EXAMPLE_RUN, "step": 0}), page) == GONE
 
 
@@ -339,10 +340,10 @@ def test_an_event_without_usable_data_is_a_sentence(page, data):
 )
 def test_edits_that_mean_nothing_are_one_sentence(page, wrong, begins):
     first = page.denoise(TEXT)
-    calls = page.wiring.resident.get().denoiser.calls
+    calls = page.resident.get().denoiser.calls
     shown = page.resume({"run": first.id, "step": 2, "cells": None} | wrong)
     check_refused(shown, page, begins)
-    assert page.wiring.resident.get().denoiser.calls == calls and list(page.visit.runs) == [first.id]
+    assert page.resident.get().denoiser.calls == calls and list(page.visit.runs) == [first.id]
     assert page.resume({"run": first.id, "step": 2, "cells": None}).run.text() == first.run.text()
 
 
@@ -397,7 +398,7 @@ def test_whatever_an_event_holds_the_page_ends_idle_with_a_sentence_or_a_run(pag
 
 def fail_at(page: Page, call: int):
     """The denoiser raises at that call from now."""
-    denoiser = page.wiring.resident.get().denoiser
+    denoiser = page.resident.get().denoiser
     first = denoiser.calls
 
     def raise_then(_):
@@ -436,7 +437,7 @@ def test_leaving_in_the_middle_stops_the_model(page):
     seen = [next(updates) for _ in range(4)]
     first = page.watch(iter(seen))
     updates.close()
-    denoiser, engine = page.wiring.resident.get().denoiser, page.wiring.resident.engine
+    denoiser, engine = page.resident.get().denoiser, page.resident.engine
     assert engine.lanes == 0 and page.visit.runs[first.id].state == "stopped"
     assert first.run.stops[-1].step == 2 and denoiser.calls <= 2 + LEAD + 1
     assert page.resume({"run": first.id, "step": 2, "cells": None}).run.text() == page.denoise(TEXT).run.text()
@@ -446,7 +447,7 @@ def test_leaving_in_the_middle_stops_the_model(page):
 
 
 def test_stop_ends_within_a_step_and_says_so(page):
-    calls = page.wiring.resident.get().denoiser
+    calls = page.resident.get().denoiser
     calls.before = lambda _: calls.calls == 3 and stop(page.visit)
     shown = page.denoise(TEXT)
     assert shown.is_idle and shown.run.end["state"] == "stopped"
@@ -498,7 +499,7 @@ def test_a_press_while_loading_waits_and_says_so(loading, tiny):
         "text": "Loading tiny-mdm: the run begins as soon as it is there.",
         "kind": "note",
     }
-    page.wiring.resident.go.set()
+    page.resident.go.set()
     shown = page.watch(iter([*seen, *updates]))
     assert shown.run.end["state"] == "finished" and shown.is_idle
     assert shown.sentence == "", "the word of loading is taken back"
@@ -510,8 +511,8 @@ def test_bad_input_is_answered_before_the_checkpoint_is_there(loading, tiny):
     check_refused(page.denoise("[MASK:9999]"), page, "The masks alone make 9,999 tokens")
     check_refused(page.denoise(steps=0), page, "steps must be")
     check_refused(page.resume({"run": "gone"}), page, "The server no longer has this run")
-    assert page.wiring.resident.loading
-    assert json.loads(draft_of(page.wiring.resident, TEXT, 0))["k"] == "draft"
+    assert page.resident.loading
+    assert json.loads(draft_of(page.resident, TEXT, 0))["k"] == "draft"
 
 
 @pytest.mark.parametrize(
@@ -527,7 +528,7 @@ def test_a_checkpoint_that_cannot_be_loaded_is_its_sentence(loading, problem, se
     updates = page.start(TEXT)
     seen = [next(updates), next(updates)]
     assert "Loading" in seen[1]["notice"]
-    page.wiring.resident.go.set()
+    page.resident.go.set()
     shown = page.watch(iter([*seen, *updates]))
     assert shown.is_idle and shown.run is None and shown.sentence == sentence
     for _ in range(3):
@@ -553,7 +554,7 @@ def test_a_failure_to_load_does_not_collect_those_who_asked(loading):
 
 def answer(resident, *sent) -> dict:
     """The draft function as Gradio calls it: JavaScript's arguments in one list, or one alone."""
-    function = named("draft", lambda text, length: draft_of(resident, text, length))
+    function = named("draft", partial(drafted, Shelf([resident])), most=3)
     assert function.__name__ == "draft"
     return json.loads(function(list(sent) if len(sent) != 1 else sent[0]))
 
@@ -593,7 +594,9 @@ def test_drafts_have_ids_of_their_own(tiny):
         ((None,), "The text must be a string"),
         (("x",), "The text must be a string"),
         (({"text": "x"},), "The text must be a string"),
-        (("x", 4, 5), "The text must be a string"),
+        (("x", 4, 5), "There is no such checkpoint on this page"),
+        (("x", 4, "other"), "There is no such checkpoint on this page"),
+        (("x", 4, "tiny-mdm", 1), "The text must be a string"),
         ((), "The text must be a string"),
     ],
 )

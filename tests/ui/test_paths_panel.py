@@ -10,7 +10,6 @@ from ddemo.ui import paths_panel
 from ddemo.ui.paths_panel import UNEXPECTED, answer
 from ddemo.ui.step_panel import NO_RUN
 from tests.ui.conftest import HeldCheckpoint, Page
-from tests.ui.server import serve
 
 TEXT = "The old sailor [MASK:6] the sea."
 
@@ -21,7 +20,7 @@ def page(tiny_latent) -> Page:
 
 
 def ask(page, **asked) -> tuple[dict, dict]:
-    number, shown = answer(page.visit, page.wiring.resident, asked)
+    number, shown = answer(page.visit, page.shelf, asked)
     return json.loads(number), json.loads(shown)
 
 
@@ -49,13 +48,6 @@ def test_what_cannot_be_drawn_is_one_sentence(page, monkeypatch):
     run = page.denoise(TEXT, steps=3).id
     assert "figure" in ask(page, run=run, step=3, segment=0, pos="x", n=3)[1], "no token: the first are shown"
     assert "has steps 0 to 3" in ask(page, run=run, step=9, n=4)[1]["say"]
-    assert answer(page.visit, page.wiring.resident, "nonsense")[0] == '{"n": null}'
+    assert answer(page.visit, page.shelf, "nonsense")[0] == '{"n": null}'
     monkeypatch.setattr(paths_panel.figures, "path_figure", lambda *_, **__: 1 / 0)
     assert ask(page, run=run, step=1, n=5)[1] == {"say": UNEXPECTED}
-
-
-def test_only_a_page_of_latents_has_the_panel(tiny, tiny_latent):
-    for checkpoint, there in ((tiny, False), (tiny_latent, True)):
-        with serve(HeldCheckpoint(checkpoint)) as served:
-            ids = {item["props"].get("elem_id") for item in served.config["components"]}
-            assert ("paths-panel" in ids) == there and "step-panel" in ids

@@ -9,7 +9,7 @@ import pytest
 from ddemo import runs
 from ddemo.rescoring import HAZARDOUS, final_scores, parallel_hazard
 from ddemo.sampling import SamplerConfig
-from ddemo.ui.examples import stored_trace
+from ddemo.ui.examples import trace_of
 from ddemo.ui.run_charts import RunCharts, source
 from ddemo.ui.token_canvas.messages import Messages
 
@@ -34,7 +34,7 @@ def test_series_under_node(passes_in_node):
 
 
 def test_the_recorded_run_reads_as_its_trace_says(node):
-    trace = stored_trace()
+    trace = trace_of("classics-mdm")
     files = [str(UI / "token_canvas" / "model.js"), str(UI / "run_charts" / "series.js")]
     whole = Messages("example", trace).whole()
     done = subprocess.run([node, "-e", READ, *files], input=whole, capture_output=True, text=True, timeout=60)

@@ -15,12 +15,11 @@ from ddemo.denoisers import load_checkpoint
 from ddemo.rescoring import final_scores, final_scores_cost, hazard_cost, parallel_hazard
 from ddemo.sampling import SamplerConfig
 from ddemo.trace import Trace
-from ddemo.ui import visits as visits_module
-from ddemo.ui.examples import EXAMPLE_RUN
+from ddemo.ui import examples as examples_module
 from ddemo.ui.second_look import HERE, ROWS, UNEXPECTED, Looks, SecondLook, halt, source
 from ddemo.ui.token_canvas.messages import Messages
 from ddemo.ui.visits import GONE, SentMessages
-from tests.ui.conftest import HeldCheckpoint, Page, unsteered
+from tests.ui.conftest import EXAMPLE_RUN, HeldCheckpoint, Page, unsteered
 
 TEXT = "The old sailor [MASK:12] into the sea, and said [MASK:14] at all."
 LOOKS = {
@@ -43,7 +42,7 @@ class Look:
 
 
 def started(page: Page, run, what, n=0):
-    looks = Looks(page.wiring.resident, page.sent, "canvas", "view")
+    looks = Looks(page.shelf, page.sent, "canvas", "view")
     return looks.look(page.visit, gr.EventData(None, {"run": run, "what": what, "n": n}))
 
 
@@ -55,7 +54,7 @@ def look(page: Page, run, what, n=0) -> Look:
 def test_a_look_says_how_far_it_is_and_leaves_its_numbers_in_the_trace(page, what):
     shown = page.denoise(TEXT, steps=10)
     work, cost, name = LOOKS[what]
-    trace, checkpoint = page.visit.runs[shown.id], page.wiring.resident.get()
+    trace, checkpoint = page.visit.runs[shown.id], page.resident.get()
     rows = cost(trace)
     assert shown.run.end["rows"] == {"final": 10, "hazard": hazard_cost(trace)} and rows > ROWS
     seen = look(page, shown.id, what)
@@ -171,7 +170,7 @@ def test_no_batch_of_a_look_is_long(page, tiny):
             rows.append(len(tokens))
             return tiny.denoiser(tokens, *rest)
 
-    page.wiring.resident.checkpoint = replace(tiny, denoiser=Counting())
+    page.resident.checkpoint = replace(tiny, denoiser=Counting())
     assert look(page, shown.id, "clashes").last["state"] == "done"
     assert max(rows) == ROWS
 
@@ -196,7 +195,7 @@ def test_an_unknown_look_is_refused(page, what):
 
 @pytest.mark.parametrize("data", [None, 3, "exact", [1]])
 def test_what_is_no_table_is_refused(page, data):
-    looks = Looks(page.wiring.resident, page.sent, "canvas", "view")
+    looks = Looks(page.shelf, page.sent, "canvas", "view")
     check_refused(Look(list(looks.look(page.visit, gr.EventData(None, data)))), "A second look is one for")
 
 
@@ -240,13 +239,13 @@ def test_what_goes_wrong_is_a_sentence_and_leaves_the_run_as_it_was(page, steere
 def test_the_recorded_run_is_everybody_s_and_a_visitor_gets_a_copy(new_page, monkeypatch, tiny):
     shared = runs.begin(tiny, TEXT, 0, SamplerConfig(steps=4))
     list(runs.carry_out(tiny, shared))
-    monkeypatch.setattr(visits_module, "trace_of", lambda checkpoint: shared)
+    monkeypatch.setattr(examples_module, "trace_of", lambda checkpoint: shared)
     mine, other = new_page(), new_page()
     seen = look(mine, EXAMPLE_RUN, "clashes", n=6)
     assert seen.messages[0]["n"] == 6 and "hazard" in seen.messages[0]
-    assert shared.hazard is None and mine.visit.find(EXAMPLE_RUN, tiny.id).hazard is not None
+    assert shared.hazard is None and mine.visit.find(EXAMPLE_RUN).hazard is not None
     assert mine.sent.since(EXAMPLE_RUN, 0) == "[]", "others are not sent what one visitor asked for"
-    assert other.visit.find(EXAMPLE_RUN, tiny.id) is shared
+    assert other.visit.find(EXAMPLE_RUN) is shared
     both = look(mine, EXAMPLE_RUN, "exact", n=7).messages[0]
     assert both["n"] == 7 and {"final", "hazard"} <= set(both)
     mine.reader.take(Messages(EXAMPLE_RUN, shared).whole())
@@ -258,7 +257,7 @@ def test_the_recorded_run_is_everybody_s_and_a_visitor_gets_a_copy(new_page, mon
 def test_a_number_from_outside_is_checked(new_page, monkeypatch, tiny, n):
     shared = runs.begin(tiny, TEXT, 0, SamplerConfig(steps=4))
     list(runs.carry_out(tiny, shared))
-    monkeypatch.setattr(visits_module, "trace_of", lambda checkpoint: shared)
+    monkeypatch.setattr(examples_module, "trace_of", lambda checkpoint: shared)
     assert look(new_page(), EXAMPLE_RUN, "exact", n=n).messages[0]["n"] == 0
 
 

@@ -57,7 +57,7 @@ def soak(tiny, steered, visitors: list | None = None) -> int:
 
 def one_run(page: Page, number: int) -> None:
     """In turn: to the end, continued with an edit, stopped, left half way, failed, refused."""
-    denoiser = page.wiring.resident.get().denoiser
+    denoiser = page.resident.get().denoiser
     kind = number % 6
     if kind == 0:
         assert page.denoise("", LENGTH, steps=STEPS, seed=number).run.end["state"] == "finished"

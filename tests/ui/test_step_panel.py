@@ -15,12 +15,11 @@ from ddemo.denoisers import load_checkpoint
 from ddemo.figures import step as figures
 from ddemo.figures.look import PAGE
 from ddemo.ui import examples, step_panel
-from ddemo.ui.examples import EXAMPLE_RUN
 from ddemo.ui.plot_view import LIBRARY, PlotView, figure_message, sentence_message
 from ddemo.ui.plot_view import source as plot_source
 from ddemo.ui.step_panel import NO_RUN, UNEXPECTED, StepFollower, answer
 from ddemo.ui.visits import GONE, Visit
-from tests.ui.conftest import HeldCheckpoint, Page
+from tests.ui.conftest import EXAMPLE_RUN, HeldCheckpoint, Page
 from tests.ui.server import Browser
 
 TEXT = "The old sailor [MASK:6] the sea."
@@ -29,7 +28,7 @@ TEXT = "The old sailor [MASK:6] the sea."
 def ask(page, run, step=None, pos=None, segment=None, same=False, n=1):
     """Number, heatmap and bars that a page is answered with, as its JavaScript reads them."""
     asked = {"run": run, "step": step, "segment": segment, "pos": pos, "same": same, "n": n}
-    return read(answer(page.visit, page.wiring.resident.id, asked))
+    return read(answer(page.visit, asked))
 
 
 def read(answered):
@@ -89,7 +88,7 @@ def test_a_position_that_is_none_is_the_first_that_was_written(page, run, positi
     [None, [], "x", 5, {}, {"run": 5}, {"run": ["r"], "n": "x"}, {"n": 1e9}, {"n": True}, {"run": "\ud800"}],
 )
 def test_whatever_is_sent_is_answered(page, run, asked):
-    number, heatmap, bars = read(answer(page.visit, "tiny-mdm", asked))
+    number, heatmap, bars = read(answer(page.visit, asked))
     assert number == {"n": None} and heatmap["say"] in (NO_RUN, GONE) and bars == {"say": ""}
 
 
@@ -108,9 +107,9 @@ def test_after_an_edit_the_canvas_has_not_been_asked_about(page, run):
 
 
 def test_the_recorded_run(page, run, monkeypatch):
-    monkeypatch.setattr(examples, "stored_trace", lambda: page.visit.runs[run])
+    monkeypatch.setattr(examples, "trace_of", lambda checkpoint: page.visit.runs[run])
     assert ask(page, EXAMPLE_RUN, 1) == ask(page, run, 1)
-    monkeypatch.setattr(examples, "stored_trace", lambda: None)
+    monkeypatch.setattr(examples, "trace_of", lambda checkpoint: None)
     assert ask(page, EXAMPLE_RUN, 1)[1] == {"say": GONE}
 
 
@@ -202,4 +201,4 @@ def test_scripts_run_as_one_function_body(component):
 
 
 def test_a_new_visit_has_nothing_to_draw():
-    assert read(answer(Visit.new(), "tiny-mdm", {"run": None, "n": 1}))[1] == {"say": NO_RUN}
+    assert read(answer(Visit.new(), {"run": None, "n": 1}))[1] == {"say": NO_RUN}

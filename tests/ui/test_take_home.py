@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from functools import partial
 
 import gradio as gr
 import orjson
@@ -12,10 +11,12 @@ from hypothesis import strategies as st
 
 from ddemo.permalink import EDITED, read_fragment
 from ddemo.trace import Trace
-from ddemo.ui.denoise import draft_of
-from ddemo.ui.examples import EXAMPLE_RUN, stored_trace
+from ddemo.ui.chosen import Header
+from ddemo.ui.denoise import DenoiseTab
+from ddemo.ui.examples import EXAMPLE, trace_of
 from ddemo.ui.take_home import LINKED, UNEXPECTED, Desk, file_name
 from ddemo.ui.visits import GONE
+from tests.ui.conftest import EXAMPLE_RUN
 
 TEXT = "The old sailor [MASK:5] into the sea."
 ADDRESS = "http://127.0.0.1:7860/"
@@ -24,8 +25,11 @@ SKIPPED = gr.skip()
 
 @pytest.fixture
 def desk(page) -> Desk:
-    resident = page.wiring.resident
-    return Desk(resident, page.controls, partial(draft_of, resident))
+    page.controls.inputs |= {name: name for name in page.controls.names}
+    page.controls.about = "about"
+    chips = [f"chip {number}" for number in range(4)]
+    tab = DenoiseTab("text", "length", "new_seed", page.controls, chips, "canvas", "notice", "carry")
+    return Desk(page.shelf, Header("picker", "chosen"), tab, "kept")
 
 
 def event(data) -> gr.EventData:
@@ -79,9 +83,9 @@ def test_an_edited_run_says_so(desk, page):
 
 
 def test_the_recorded_run_can_be_taken_where_it_was_made(desk, page):
-    assert refused(take(desk, page, EXAMPLE_RUN, "trace")) == GONE  # another checkpoint is loaded
-    desk.resident.id = stored_trace().checkpoint["id"]
-    assert Trace.from_json(take(desk, page, EXAMPLE_RUN, "trace")["content"]).config == stored_trace().config
+    assert refused(take(desk, page, EXAMPLE_RUN, "trace")) == GONE  # none is stored for this checkpoint
+    kept = take(desk, page, f"{EXAMPLE}classics-mdm", "trace")["content"]
+    assert Trace.from_json(kept).config == trace_of("classics-mdm").config
 
 
 def test_nobody_takes_the_run_of_another(desk, new_page):
@@ -145,7 +149,7 @@ def test_a_file_of_another_checkpoint_is_for_looking_at(desk, page):
     shown = page.denoise(TEXT)
     data = json.loads(take(desk, page, shown.id, "trace")["content"])
     for change, says in [
-        ({"id": "other-mdm"}, "It was made with other-mdm, and tiny-mdm is loaded."),
+        ({"id": "other-mdm"}, "It was made with other-mdm, which this page does not offer."),
         ({"revision": "0" * 12}, "This run was made with revision 000000000000 of tiny-mdm"),
     ]:
         message, answer = open_file(desk, page, json.dumps(data | {"checkpoint": data["checkpoint"] | change}))
@@ -173,10 +177,13 @@ def test_whatever_a_file_is_called(desk, page, name):
 
 
 def open_link(desk, fragment) -> dict:
-    *fields, canvas, notice, kept = desk.open_link(event({"fragment": fragment}))
-    names = ["text", "length", "new_seed", *desk.controls.names]
-    changed = {name: value for name, value in zip(names, fields, strict=True) if value != SKIPPED}
-    return {"fields": changed, "canvas": canvas, "notice": json.loads(notice), "kept": kept}
+    """What the page's fields are set to, and what else changes."""
+    updates = desk.open_link(event({"fragment": fragment}))
+    names = ["text", "length", "new_seed", *desk.tab.controls.names]
+    values = {name: updates[name] for name in names if name in updates and updates[name] != SKIPPED}
+    fields = {name: value.get("value") if isinstance(value, dict) else value for name, value in values.items()}
+    others = {name: updates.get(name) for name in ("canvas", "kept", "picker", "chosen")}
+    return others | {"fields": fields, "notice": json.loads(updates["notice"])}
 
 
 def test_a_link_fills_the_page_and_runs_nothing(desk, page, steered):
@@ -188,7 +195,7 @@ def test_a_link_fills_the_page_and_runs_nothing(desk, page, steered):
     assert (fields["text"], fields["new_seed"], fields["seed"]) == (TEXT, False, 9) and "length" not in fields
     assert (fields["sampler"], fields["eta"], fields["steps"], fields["temperature"]) == ("p2", 0.5, 6, 0.5)
     assert json.loads(opened["canvas"])["k"] == "draft"
-    settled = dict(zip(desk.controls.names, desk.settle(opened["kept"]), strict=True))
+    settled = dict(zip(desk.tab.controls.names, desk.settle(opened["kept"]), strict=True))
     assert settled["eta"] == 0.5 and settled["seed"] == 9
     again = page.denoise(TEXT, **opened["kept"])
     assert again.run.text() == shown.run.text()
@@ -204,7 +211,9 @@ def test_a_link_with_a_length(desk):
 
 def test_a_link_of_another_checkpoint_says_so(desk):
     opened = open_link(desk, "#run=other@0&sampler=confidence&seed=1&text=a%20%5BMASK%5D")
-    assert "It was made with other, and tiny-mdm is loaded. What comes out may differ." in opened["notice"]["text"]
+    told = opened["notice"]["text"]
+    assert "It was made with other, which this page does not offer. What comes out may differ." in told
+    assert opened["picker"] == "tiny-mdm"
 
 
 @pytest.mark.parametrize(
@@ -212,7 +221,8 @@ def test_a_link_of_another_checkpoint_says_so(desk):
 )
 def test_a_link_that_is_none_changes_nothing(desk, fragment):
     opened = open_link(desk, fragment)
-    assert not opened["fields"] and opened["canvas"] == SKIPPED and opened["kept"] is None
+    assert not opened["fields"] and opened["canvas"] is None and opened["kept"] is None
+    assert opened["picker"] is None and opened["chosen"] is None
     assert opened["notice"]["kind"] == "error" and opened["notice"]["text"].endswith(".")
     assert all(value == SKIPPED for value in desk.settle(opened["kept"]))
 

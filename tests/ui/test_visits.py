@@ -14,10 +14,9 @@ from ddemo.sampling import SamplerConfig
 from ddemo.sampling.engine import LEAD
 from ddemo.ui import examples
 from ddemo.ui.denoise import UNEXPECTED
-from ddemo.ui.examples import EXAMPLE_RUN
 from ddemo.ui.page import QUEUE_SIZE
 from ddemo.ui.visits import AT_ONCE, GONE, SentMessages, Visit, new_run_id
-from tests.ui.conftest import HeldCheckpoint
+from tests.ui.conftest import EXAMPLE_RUN, HeldCheckpoint
 from tests.ui.reader import Reader
 from tests.ui.server import Browser, api_values, serve
 
@@ -387,7 +386,7 @@ def test_text_of_a_recorded_run_is_data_in_the_page(tiny, monkeypatch):
     hostile = "</script><b>${1}{{2}}<!--"
     trace = runs.begin(tiny, hostile + " [MASK:2]", 0, SamplerConfig(steps=2))
     list(runs.carry_out(tiny, trace))
-    monkeypatch.setattr(examples, "stored_trace", lambda: trace)
+    monkeypatch.setattr(examples, "trace_of", lambda checkpoint: trace)
     with serve(HeldCheckpoint(tiny)) as served:
         page = served.http.get("/").text
         number = served.component("canvas")

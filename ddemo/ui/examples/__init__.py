@@ -1,4 +1,4 @@
-"""Texts to try, and the recorded run that the page opens with."""
+"""Texts to try, and for each shipped checkpoint the recorded run that the page opens with."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,10 +10,11 @@ from ddemo.denoisers import Checkpoint, TextCodec
 from ddemo.errors import InputError
 from ddemo.sampling import SamplerConfig, read_text
 from ddemo.sampling.canvas import MAX_CHARACTERS
+from ddemo.settings import default_sampler
 from ddemo.trace import Trace
 
 HERE = Path(__file__).parent
-EXAMPLE_RUN = "example"
+EXAMPLE = "example:"  # what the ids of recorded runs begin with, before the id of the checkpoint
 
 
 @dataclass(frozen=True)
@@ -70,27 +71,27 @@ def _readable(texts: tuple[Try, ...], codec: TextCodec) -> tuple[Try, ...]:
 
 
 @cache
-def stored_trace() -> Trace | None:
-    """The recorded run, or None before one was made (`python -m ddemo examples`)."""
-    file = HERE / "opening.json"
-    return Trace.from_json(file.read_text(encoding="utf-8")) if file.is_file() else None
-
-
 def trace_of(checkpoint: str) -> Trace | None:
-    """The recorded run where it was made with the checkpoint of this id."""
-    trace = stored_trace()
-    return trace if trace is not None and trace.checkpoint["id"] == checkpoint else None
+    """The recorded run of the checkpoint of this id, or None where none was made (`python -m ddemo examples`)."""
+    file = next((file for file in HERE.glob("*.json") if file.stem == checkpoint), None)
+    return file and Trace.from_json(file.read_text(encoding="utf-8"))
+
+
+def example_of(run: str) -> Trace | None:
+    """The recorded run that a run's id names, if it names one."""
+    return trace_of(run.removeprefix(EXAMPLE)) if run.startswith(EXAMPLE) else None
 
 
 def record(checkpoint: Checkpoint) -> Iterator[str]:
-    """Make the opening run with the loaded checkpoint and store it; yields a line about each file.
+    """Make the loaded checkpoint's opening run and store it; yields a line about each file.
 
     Seed and settings are the page's defaults, so the run is one that a visitor gets: it is not picked.
     """
     first = tries_for(checkpoint.codec, checkpoint.denoiser.max_length)[0]
-    trace = runs.begin(checkpoint, first.text, first.length, SamplerConfig())
+    sampler = default_sampler(checkpoint.denoiser.process).name
+    trace = runs.begin(checkpoint, first.text, first.length, SamplerConfig(sampler))
     for _ in runs.carry_out(checkpoint, trace):
         pass
-    file = HERE / "opening.json"
+    file = HERE / f"{checkpoint.id}.json"
     file.write_text(trace.to_json(), encoding="utf-8")
     yield f"{file.name}: {file.stat().st_size:,} bytes, {runs.summary(checkpoint, trace)['text']!r}"

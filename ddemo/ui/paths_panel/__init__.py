@@ -11,7 +11,7 @@ from ddemo.figures import paths as figures
 from ddemo.figures.look import PAGE
 from ddemo.trace import Trace
 from ddemo.ui.plot_view import PlotView, figure_message, sentence_message
-from ddemo.ui.resident import Resident
+from ddemo.ui.shelf import Shelf
 from ddemo.ui.step_panel import NO_RUN, StepFollower
 from ddemo.ui.visits import Visit
 
@@ -26,7 +26,7 @@ UNEXPECTED = "Something went wrong on the server: these paths could not be drawn
 MOST_WORDS = 400  # faint dots
 
 
-def add_paths_panel(resident: Resident, visit: gr.State) -> None:
+def add_paths_panel(shelf: Shelf, visit: gr.State) -> None:
     """The panel, closed; what it draws costs nothing until it is opened. For a checkpoint of Gaussian noise.
 
     Args:
@@ -37,7 +37,7 @@ def add_paths_panel(resident: Resident, visit: gr.State) -> None:
         view = PlotView(elem_id="paths-figure", elem_classes=["dd-plain"])
 
     def look(visit: Visit, event: gr.EventData) -> list[Any]:
-        return answer(visit, resident, event._data)
+        return answer(visit, shelf, event._data)
 
     follower.look(
         look,
@@ -50,14 +50,14 @@ def add_paths_panel(resident: Resident, visit: gr.State) -> None:
     )
 
 
-def answer(visit: Visit, resident: Resident, asked: Any) -> list[str]:
+def answer(visit: Visit, shelf: Shelf, asked: Any) -> list[str]:
     """Number and figure for what a page asks: {run, step, segment, pos, n}."""
     asked = asked if isinstance(asked, dict) else {}
     number, run, step, segment = (asked.get(name) for name in ("n", "run", "step", "segment"))
     try:
         if run is None:
             raise InputError(NO_RUN)
-        shown = paths_of(visit.find(run, resident.id), resident, step, segment, asked.get("pos"))
+        shown = paths_of(visit.find(run), shelf, step, segment, asked.get("pos"))
     except InputError as problem:
         shown = sentence_message(str(problem))
     except Exception:
@@ -66,23 +66,24 @@ def answer(visit: Visit, resident: Resident, asked: Any) -> list[str]:
     return [json.dumps({"n": number if type(number) is int else None}), shown]
 
 
-def paths_of(trace: Trace, resident: Resident, step: int, segment: int | None, position: Any) -> str:
+def paths_of(trace: Trace, shelf: Shelf, step: int, segment: int | None, position: Any) -> str:
     """The message of the figure around a position."""
     positions = figures.chosen_positions(trace, position if type(position) is int else None, step, segment)
     what = (positions, step, segment)
     return figure_message(
-        figures.path_figure(trace, *what, words=_words(trace, resident, *what), colours=PAGE),
+        figures.path_figure(trace, *what, words=_words(trace, shelf, *what), colours=PAGE),
         f"paths-token-{positions[0] + 1}" if positions else "paths",
         figures.path_words(trace, *what),
         figures.path_csv(trace, *what),
     )
 
 
-def _words(trace: Trace, resident: Resident, *what) -> dict[int, tuple[float, float]]:
+def _words(trace: Trace, shelf: Shelf, *what) -> dict[int, tuple[float, float]]:
     """Where the words lie that the model considered at these positions, once the checkpoint is there."""
-    if resident.loading:
+    made_with = trace.checkpoint["id"]
+    if made_with not in shelf or shelf[made_with].loading:
         return {}
-    space = resident.get().denoiser.space
+    space = shelf[made_with].get().denoiser.space
     tokens = [token for token in figures.words_on(trace, *what)[:MOST_WORDS] if bool(space.words[token])]
     places = space.seen(space.embeddings[tokens]).cpu().tolist()
     return {token: (x, y) for token, (x, y) in zip(tokens, places, strict=True)}

@@ -20,8 +20,8 @@ from ddemo.denoisers import Checkpoint
 from ddemo.errors import InputError
 from ddemo.rescoring import FinalScores, Hazard, final_scores, parallel_hazard
 from ddemo.trace import Trace
-from ddemo.ui.examples import EXAMPLE_RUN
-from ddemo.ui.resident import Resident
+from ddemo.ui.examples import example_of
+from ddemo.ui.shelf import Shelf
 from ddemo.ui.token_canvas.messages import Messages, dump
 from ddemo.ui.visits import AT_ONCE, SentMessages, Visit
 
@@ -59,10 +59,10 @@ class SecondLook(gr.HTML):
         )
 
 
-def add_second_look(resident: Resident, sent: SentMessages, visit: gr.State, canvas: gr.HTML) -> SecondLook:
+def add_second_look(shelf: Shelf, sent: SentMessages, visit: gr.State, canvas: gr.HTML) -> SecondLook:
     """Lay it out and connect it to the canvas; must be called inside a Blocks context."""
     view = SecondLook(elem_id="second-look", elem_classes=["dd-plain"])
-    looks = Looks(resident, sent, canvas, view)
+    looks = Looks(shelf, sent, canvas, view)
     view.look(
         looks.look,
         [visit],
@@ -85,8 +85,8 @@ def halt(visit: Visit) -> None:
 class Looks:
     """The streaming handler."""
 
-    def __init__(self, resident: Resident, sent: SentMessages, canvas: Any, view: Any):
-        self.resident, self.sent = resident, sent
+    def __init__(self, shelf: Shelf, sent: SentMessages, canvas: Any, view: Any):
+        self.shelf, self.sent = shelf, sent
         self.canvas, self.view = canvas, view
 
     def look(self, visit: Visit, event: gr.EventData) -> Iterator[dict]:
@@ -98,11 +98,12 @@ class Looks:
         try:
             if not isinstance(what, str) or what not in LOOKS:
                 raise InputError("A second look is one for exact values or one for clashes.")
-            trace = visit.find(run, self.resident.id)
-            if self.resident.loading:
-                yield say("waiting", say=f"Loading {self.resident.id}: this begins as soon as it is there.")
+            trace = visit.find(run)
+            resident = self.shelf.maker_of(trace)
+            if resident.loading:
+                yield say("waiting", say=f"Loading {resident.id}: this begins as soon as it is there.")
             work, name = LOOKS[what]
-            looking = _Work(work, self.resident.get(), trace, lambda: visit.look_stop)
+            looking = _Work(work, resident.get(), trace, lambda: visit.look_stop)
             with closing(looking.progress()) as progress:
                 for done, total in progress:
                     yield say("working", done=done, all=total)
@@ -122,11 +123,12 @@ class Looks:
         return {self.view: tell(run, what, state, **more)}
 
     def _scores(self, run: str, trace: Trace, number: Any) -> dict:
-        """The message to the canvas. Of the recorded run none is kept, for that run is everybody's."""
+        """The message to the canvas. Of a recorded run none is kept, for that run is everybody's."""
+        recorded = example_of(run) is not None
         known = number if type(number) is int and 0 <= number < MOST_MESSAGES else 0
-        number = known if run == EXAMPLE_RUN else max(known, self.sent.next_of(run, known))
+        number = known if recorded else max(known, self.sent.next_of(run, known))
         message = Messages(run, trace).scores(number)
-        return {self.canvas: message if run == EXAMPLE_RUN else self.sent.add(run, message, number)}
+        return {self.canvas: message if recorded else self.sent.add(run, message, number)}
 
 
 def tell(run: Any, what: Any, state: str, **more: Any) -> str:

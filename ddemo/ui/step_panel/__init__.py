@@ -13,7 +13,6 @@ from ddemo.figures import step as figures
 from ddemo.figures.look import PAGE
 from ddemo.trace import Trace
 from ddemo.ui.plot_view import PlotView, figure_message, sentence_message
-from ddemo.ui.resident import Resident
 from ddemo.ui.visits import Visit
 
 log = logging.getLogger(__name__)
@@ -51,7 +50,7 @@ class StepFollower(gr.HTML):
         )
 
 
-def add_step_panel(resident: Resident, visit: gr.State) -> None:
+def add_step_panel(visit: gr.State) -> None:
     """The panel, closed; what it draws costs nothing until it is opened.
 
     Args:
@@ -64,7 +63,7 @@ def add_step_panel(resident: Resident, visit: gr.State) -> None:
             bars = PlotView(elem_id="step-bars", elem_classes=["dd-plain"])
 
     def look(visit: Visit, event: gr.EventData) -> list[Any]:
-        return answer(visit, resident.id, event._data)
+        return answer(visit, event._data)
 
     follower.look(
         look,
@@ -77,7 +76,7 @@ def add_step_panel(resident: Resident, visit: gr.State) -> None:
     )
 
 
-def answer(visit: Visit, checkpoint: str, asked: Any) -> list[Any]:
+def answer(visit: Visit, asked: Any) -> list[Any]:
     """Number, heatmap and bars for what a page asks: {run, step, segment, pos, same, n}.
 
     A heatmap that the page has already (`same`) is skipped.
@@ -85,7 +84,7 @@ def answer(visit: Visit, checkpoint: str, asked: Any) -> list[Any]:
     asked = asked if isinstance(asked, dict) else {}
     number, run, step, segment = (asked.get(name) for name in ("n", "run", "step", "segment"))
     try:
-        heatmap, bars = _figures(visit, checkpoint, run, step, segment, asked.get("pos"), asked.get("same") is True)
+        heatmap, bars = _figures(visit, run, step, segment, asked.get("pos"), asked.get("same") is True)
     except InputError as problem:
         heatmap, bars = sentence_message(str(problem)), sentence_message("")
     except Exception:
@@ -94,12 +93,10 @@ def answer(visit: Visit, checkpoint: str, asked: Any) -> list[Any]:
     return [json.dumps({"n": number if type(number) is int else None}), heatmap, bars]
 
 
-def _figures(
-    visit: Visit, checkpoint: str, run: Any, step: Any, segment: Any, position: Any, same: bool
-) -> tuple[Any, str]:
+def _figures(visit: Visit, run: Any, step: Any, segment: Any, position: Any, same: bool) -> tuple[Any, str]:
     if run is None:
         raise InputError(NO_RUN)
-    trace = visit.find(run, checkpoint)
+    trace = visit.find(run)
     seen = figures.one_step(trace, step, segment)
     if type(position) is not int or not 0 <= position < len(trace.segment_at(step, segment).canvas):
         position = _first_choice(seen)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -15,12 +15,17 @@ from ddemo.runs import made_elsewhere
 from ddemo.sampling import check_process
 from ddemo.snippets import snippets_of
 from ddemo.trace import LARGEST_FILE, Trace
-from ddemo.ui.controls import Controls
+from ddemo.ui.chosen import Header, about
+from ddemo.ui.controls import CHOICE
 from ddemo.ui.notice import tell
 from ddemo.ui.replay import replay_page
 from ddemo.ui.resident import Resident
+from ddemo.ui.shelf import Shelf
 from ddemo.ui.token_canvas.messages import Messages, dump
 from ddemo.ui.visits import Visit, new_run_id
+
+if TYPE_CHECKING:
+    from ddemo.ui.denoise import DenoiseTab
 
 log = logging.getLogger(__name__)
 
@@ -63,42 +68,34 @@ class TakeHome(gr.HTML):
         return value
 
 
-def add_take_home(
-    resident: Resident,
-    visit: gr.State,
-    canvas: gr.HTML,
-    notice: gr.HTML,
-    fields: tuple[gr.Textbox, gr.Number, gr.Checkbox],
-    controls: Controls,
-    draft: Callable[[str, float], str],
-) -> TakeHome:
+def add_take_home(shelf: Shelf, visit: gr.State, header: Header, tab: "DenoiseTab") -> TakeHome:
     """Lay it out and connect it; must be called inside a Blocks context.
 
     Args:
-        fields: text, new tokens, and whether each run gets a new seed.
-        draft: (text, new tokens) -> the canvas's message about them.
+        tab: what is around it.
     """
     view = TakeHome(elem_id="take-home", elem_classes=["dd-plain"])
-    desk = Desk(resident, controls, draft)
     asked = gr.State(None)
+    desk = Desk(shelf, header, tab, asked)
     view.take(desk.take, visit, view, **QUIET)
-    view.open_file(desk.open_file, visit, [canvas, view], **QUIET)
-    filled = view.open_link(desk.open_link, None, [*fields, *controls.components, canvas, notice, asked], **QUIET)
+    view.open_file(desk.open_file, visit, [tab.canvas, view], **QUIET)
+    page = [header.picker, header.chosen, *tab.switching, tab.new_seed, asked]
+    filled = view.open_link(desk.open_link, None, page, **QUIET)
     # Choosing a sampler sets its own settings to their defaults, in the browser: those of the link come after that.
-    filled.then(desk.settle, asked, controls.components, **QUIET)
+    filled.then(desk.settle, asked, tab.controls.components, **QUIET)
     return view
 
 
 class Desk:
     """The handlers; they convert values, call what makes things, and answer."""
 
-    def __init__(self, resident: Resident, controls: Controls, draft: Callable[[str, float], str]):
-        self.resident, self.controls, self.draft = resident, controls, draft
+    def __init__(self, shelf: Shelf, header: Header, tab: "DenoiseTab", asked: gr.State):
+        self.shelf, self.header, self.tab, self.asked = shelf, header, tab, asked
 
     def take(self, visit: Visit, event: gr.EventData) -> str:
         """A file, a link or code of one of the visitor's runs."""
         asked = _data_of(event)
-        return _answered(asked, lambda: self._taken(visit.find(asked.get("run"), self.resident.id), asked))
+        return _answered(asked, lambda: self._taken(visit.find(asked.get("run")), asked))
 
     def _taken(self, trace: Trace, asked: dict[str, Any]) -> dict[str, Any]:
         edited = len(trace.segments) > 1
@@ -123,49 +120,55 @@ class Desk:
             run = new_run_id()
             shown.append(Messages(run, trace, f"Opened from {name}.").whole())
             visit.remember(run, trace)
-            stranger = self._stranger(lambda: made_elsewhere(trace, self.resident.get()), trace.checkpoint["id"])
+            stranger = self._stranger(trace.checkpoint["id"], lambda here: made_elsewhere(trace, here.get()))
             only = f" {stranger} It can be looked at, but not continued." if stranger else ""
             return {"k": "opened", "run": run, "say": f"{name} is on the canvas.{only}"}
 
         answer = _answered(asked, open_it)
         return (shown[0] if shown else gr.skip()), answer
 
-    def open_link(self, event: gr.EventData) -> list[Any]:
-        """A link: the page's fields as it says, the canvas's message and a notice; nothing is run."""
-        untouched = [gr.skip()] * (3 + len(self.controls.names) + 1)
+    def open_link(self, event: gr.EventData) -> dict:
+        """A link: the page's checkpoint and fields as it says, with a notice; nothing is run."""
         try:
             link = read_fragment(_data_of(event).get("fragment"))
-            check_process(link.config, self.resident.process, self.resident.id)
+            resident = self.shelf.get(link.checkpoint)
+            check_process(link.config, resident.process, resident.id)
         except InputError as problem:
-            return [*untouched, tell(str(problem), "error"), None]
+            return {self.tab.notice: tell(str(problem), "error"), self.asked: None}
         settings = link.config.as_dict()
-        length = link.length if link.length else gr.skip()
-        stranger = self._stranger(lambda: self._other_weights(link), link.checkpoint)
+        stranger = self._stranger(link.checkpoint, lambda here: _other_weights(link, here))
         said = f"{LINKED} {stranger} What comes out may differ." if stranger else LINKED
-        fields = [link.text, length, False, *self._values(settings)]
-        return [*fields, self.draft(link.text, link.length), tell(said), settings]
+        filled = self.tab.switched(resident, link.text, link.length, settings[CHOICE])
+        for name, control in self.tab.controls.inputs.items():
+            if name in settings and name != CHOICE:
+                filled[control] = gr.update(**filled[control] | {"value": settings[name]})
+        filled |= {self.tab.text: link.text, self.tab.canvas: self.tab.draft(resident, link.text, link.length)}
+        filled[self.tab.length] = link.length or gr.skip()
+        filled |= {self.tab.notice: tell(said), self.tab.new_seed: False, self.asked: settings}
+        return filled | {self.header.picker: resident.id, self.header.chosen: about(resident)}
 
     def settle(self, settings: dict[str, Any] | None) -> list[Any]:
         """The link's settings once more, over what the choice of its sampler has set."""
-        return self._values(settings or {})
+        settings = settings or {}
+        return [settings[name] if name in settings else gr.skip() for name in self.tab.controls.names]
 
-    def _values(self, settings: dict[str, Any]) -> list[Any]:
-        return [settings[name] if name in settings else gr.skip() for name in self.controls.names]
-
-    def _other_weights(self, link: Permalink) -> str:
-        loaded = self.resident.get().revision
-        if link.revision == loaded:
-            return ""
-        return f"It was made with revision {link.revision} of {link.checkpoint}, and revision {loaded} is loaded."
-
-    def _stranger(self, of_loaded: Callable[[], str], made_with: str) -> str:
-        """Why something was made by another checkpoint than the one here, as far as is known without waiting."""
-        if made_with != self.resident.id:
-            return f"It was made with {made_with}, and {self.resident.id} is loaded."
+    def _stranger(self, made_with: str, compare: Callable[[Resident], str]) -> str:
+        """Why something was made by other weights than those here, as far as is known without waiting."""
+        if made_with not in self.shelf:
+            return f"It was made with {made_with}, which this page does not offer."
+        here = self.shelf[made_with]
         try:
-            return "" if self.resident.loading else of_loaded()
+            return "" if here.loading else compare(here)
         except InputError:  # nothing is loaded, which whoever wants to run is told
             return ""
+
+
+def _other_weights(link: Permalink, resident: Resident) -> str:
+    """Why a link was made by another revision of a checkpoint that is loaded; "" where it was not."""
+    loaded = resident.get().revision
+    if link.revision == loaded:
+        return ""
+    return f"It was made with revision {link.revision} of {link.checkpoint}, and revision {loaded} is loaded."
 
 
 def file_name(trace: Trace, ending: str) -> str:

@@ -2,7 +2,7 @@
  *
  * mountTokenCanvas(element, host): `element` contains canvas.html. host = {
  *   trigger(name, data)      tells Python: "resume" {run, step, segment, cells}, "text" {text, tail?}
- *   server                   {draft(text, length), messages(run, n)}, each answering with a JSON string
+ *   server                   {draft(text, length, checkpoint), messages(run, n)}, each answering with a JSON string
  *   value                    the message to begin with, a JSON string
  *   watch(fn)                calls fn with each message that follows
  *   readOnly                 true on a page without a server: looking and playing only
@@ -717,13 +717,13 @@ function mountTokenCanvas(element, host) {
 
   document.addEventListener('ddemo:draft', whileMounted((event) => {
     if (readOnly || !host.server || !host.server.draft || M.isBusy(state)) return;
-    const {text, length} = event.detail || {};
+    const {text, length, checkpoint} = event.detail || {};
     forgetDraft();
     const serial = draftSerial;
     draftTimer = setTimeout(async () => {
       let answer = '';
       try {
-        answer = await host.server.draft(text, length);
+        answer = await host.server.draft(text, length, checkpoint);
       } catch (error) {
         console.warn(`token canvas: ${error.message}`);
       }

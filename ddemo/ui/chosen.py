@@ -1,0 +1,97 @@
+"""The page's header: its name, the checkpoint that the visitor has chosen, and the switch between light and dark."""
+
+import json
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from ddemo.compare.questions import NOISE
+from ddemo.denoisers import TextCodec
+from ddemo.errors import InputError
+from ddemo.sampling import read_text
+from ddemo.sampling.canvas import MAX_CHARACTERS
+from ddemo.ui.controls import Kind
+from ddemo.ui.examples import tries_for
+from ddemo.ui.resident import Resident
+from ddemo.ui.shelf import Shelf
+
+TITLE = """
+<header class="dd-header">
+  <h1>ddemo</h1><p>Watch a discrete-diffusion language model write, step by step, and take hold of it.</p>
+</header>
+"""
+# Style sheets name the noise of the checkpoint on show.
+TITLE_JS = """
+const show = () => { document.documentElement.dataset.noise = JSON.parse(props.value).process; };
+show();
+watch('value', show);
+"""
+THEME = """
+<button type="button" class="dd-theme" aria-label="Switch between light and dark" title="Light or dark">◐</button>
+"""
+THEME_JS = """
+element.querySelector('.dd-theme').addEventListener('click', () => {
+  const dark = document.body.classList.toggle('dark');
+  try { localStorage.setItem('ddemo-theme', dark ? 'dark' : 'light'); } catch { /* private window */ }
+});
+"""
+
+
+class Header(NamedTuple):
+    """What other parts of the page read.
+
+    Attributes:
+        picker: the ids on offer; its value is the visitor's checkpoint, which handlers get as an input.
+        chosen: what `about` says of it, for handlers that run in the browser.
+    """
+
+    picker: gr.Dropdown
+    chosen: gr.HTML
+
+
+def add_header(shelf: Shelf) -> Header:
+    """Lay it out; must be called inside a Blocks context."""
+    plain = {"apply_default_css": False, "elem_classes": ["dd-plain"]}
+    with gr.Row(elem_classes=["dd-top"]):
+        chosen = gr.HTML(about(shelf.default), html_template=TITLE, js_on_load=TITLE_JS, elem_id="chosen", **plain)
+        picker = gr.Dropdown(
+            [(f"{resident.id} · {NOISE[resident.process]}", resident.id) for resident in shelf],
+            value=shelf.default.id,
+            label="Checkpoint and its noise",
+            show_label=False,
+            elem_id="checkpoint",
+            elem_classes=["dd-picker"],
+        )
+        gr.HTML("", html_template=THEME, js_on_load=THEME_JS, elem_id="theme", **plain)
+    return Header(picker, chosen)
+
+
+def about(resident: Resident) -> str:
+    """What the browser knows of the chosen checkpoint: its id, its noise, its `Kind` and the texts to try."""
+    told: dict[str, Any] = {"id": resident.id, "process": resident.process, "kind": kind_of(resident).key}
+    told["tries"] = [[item.title, item.text, item.length] for item in tries_of(resident)]
+    return json.dumps(told, ensure_ascii=False)
+
+
+def tries_of(resident: Resident):
+    return tries_for(resident.codec, resident.max_length)
+
+
+def kind_of(resident: Resident) -> Kind:
+    return Kind(resident.process, len(resident.codec.ends) > 0)
+
+
+def kept_text(text: Any, length: Any, resident: Resident) -> tuple[str, int | float]:
+    """A visitor's text for another checkpoint: the same where it can be read, else the first one to try."""
+    if isinstance(text, str) and text and _readable(text, resident.codec):
+        return text, length
+    first = tries_of(resident)[0]
+    return first.text, first.length
+
+
+def _readable(text: str, codec: TextCodec) -> bool:
+    try:
+        read_text(text, 1, codec, MAX_CHARACTERS)
+    except InputError:
+        return False
+    return True

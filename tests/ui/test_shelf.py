@@ -1,0 +1,148 @@
+"""The shelf: which checkpoints are offered, what a page shows of the chosen one, and what stays when another is."""
+
+import json
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+
+from ddemo.denoisers import find_checkpoint
+from ddemo.denoisers.loading import SHIPPED
+from ddemo.errors import InputError
+from ddemo.ui import resident as resident_module
+from ddemo.ui import shelf as shelf_module
+from ddemo.ui.chosen import about, kept_text, kind_of
+from ddemo.ui.compare import Layout
+from ddemo.ui.controls import CHOICE, KINDS, Controls, Kind
+from ddemo.ui.denoise import DenoiseTab
+from ddemo.ui.examples import TRY
+from ddemo.ui.shelf import Shelf
+from tests.ui.conftest import HeldCheckpoint
+
+TEXT = "The old sailor [MASK:5] into the sea."
+
+
+@pytest.fixture
+def shelf(tiny, tiny_latent) -> Shelf:
+    return Shelf([HeldCheckpoint(tiny), HeldCheckpoint(tiny_latent)])
+
+
+@pytest.fixture
+def tab() -> DenoiseTab:
+    """The Denoise tab with names where components are."""
+    controls = Controls(KINDS["absorbing"])
+    controls.inputs |= {name: name for name in controls.names}
+    controls.about = "about"
+    chips = [f"chip {number}" for number in range(4)]
+    return DenoiseTab("text", "length", "new_seed", controls, chips, "canvas", "notice", "carry")
+
+
+# ---------------------------------------------------------------- what is offered
+
+
+def test_all_shipped_checkpoints_are_offered_after_the_one_asked_for():
+    shelf = Shelf.of("exact-world", "cpu")
+    shipped = {path.parent.name for path in SHIPPED.glob("*/config.json")}
+    assert shelf.default.id == "exact-world" and next(iter(shelf)).id == "exact-world"
+    assert {item.id for item in shelf} == shipped and len(list(shelf)) == len(shipped)
+
+
+def test_nothing_is_loaded_before_it_is_asked_for_and_then_once(monkeypatch):
+    loaded, real = [], resident_module.load_checkpoint
+    monkeypatch.setattr(resident_module, "load_checkpoint", lambda *a: loaded.append(a[0]) or real(*a))
+    shelf = Shelf.of("exact-world", "cpu")
+    assert not loaded and shelf["exact-world-uniform"].loading
+    assert shelf["exact-world-uniform"].get() is shelf["exact-world-uniform"].start().get()
+    assert loaded == ["exact-world-uniform"] and shelf["exact-world"].loading
+
+
+def test_a_shipped_checkpoint_that_is_damaged_is_left_out(monkeypatch):
+    real = shelf_module.Resident
+
+    def resident(name, *arguments):
+        if name == "exact-world-uniform":
+            raise InputError("It is damaged.")
+        return real(name, *arguments)
+
+    monkeypatch.setattr(shelf_module, "Resident", resident)
+    assert "exact-world-uniform" not in Shelf.of("exact-world", "cpu")
+    with pytest.raises(InputError, match="It is damaged"):
+        Shelf.of("exact-world-uniform", "cpu")
+
+
+@pytest.mark.parametrize("name", [None, 5, "", "../tiny-mdm", "other", ["tiny-mdm"]])
+def test_what_is_not_offered_is_a_sentence(shelf, name):
+    with pytest.raises(
+        InputError, match=r"^There is no such checkpoint on this page: choose one of tiny-mdm, tiny-latent\.$"
+    ):
+        shelf[name]
+
+
+def test_companions_share_their_tokens(shelf, tiny):
+    assert [item.id for item in shelf.companions(shelf["tiny-latent"])] == ["tiny-latent", "tiny-mdm"]
+    worlds = Shelf.of("exact-world", "cpu")
+    ids = {item.id for item in worlds.companions(worlds.default)}
+    assert "exact-world-uniform" in ids and "classics-mdm" not in ids
+
+
+# ---------------------------------------------------------------- choosing another
+
+
+def test_what_the_browser_knows_of_a_checkpoint(shelf):
+    told = json.loads(about(shelf["tiny-latent"]))
+    assert (told["id"], told["process"]) == ("tiny-latent", "gaussian")
+    assert KINDS[told["kind"]] == kind_of(shelf["tiny-latent"])
+    assert [title for title, *_ in told["tries"]] == [item.title for item in TRY]
+
+
+def test_a_text_that_the_other_can_read_stays(tab, shelf):
+    updates = tab.switched(shelf["tiny-latent"], TEXT, 7, "p2")
+    assert (updates["text"], updates["length"]) == (TEXT, 7)
+    drafted = json.loads(updates["canvas"])
+    assert drafted["k"] == "draft" and drafted["head"]["checkpoint"] == "tiny-latent"
+    assert updates[CHOICE]["value"] == "ddpm", "a sampler of masks gives way"
+    assert [value for _, value in updates[CHOICE]["choices"]] == ["ddpm", "ddim"]
+    assert updates["clamp"]["visible"] and not updates["draw"]["visible"]
+    assert json.loads(updates["about"])["sentence"]
+
+
+def test_a_sampler_that_the_other_has_too_stays(tab, shelf):
+    updates = tab.switched(shelf["tiny-mdm"], TEXT, 7, "p2")
+    assert updates[CHOICE]["value"] == "p2" and updates["planner"]["visible"]
+
+
+def test_a_text_that_the_other_cannot_read_gives_way():
+    world = Shelf.of("exact-world", "cpu").default
+    first = json.loads(about(world))["tries"][0]
+    assert list(kept_text("A word it does not know", 5, world)) == first[1:]
+    assert kept_text("The queen", 4, world) == ("The queen", 4)
+    assert list(kept_text(None, 5, world)) == first[1:]
+
+
+def test_a_recorded_run_is_shown_where_the_first_text_stands_untouched(tab):
+    masked = Shelf.of("classics-mdm", "cpu").default
+    first = TRY[0]
+    assert json.loads(tab.switched(masked, first.text, first.length, "p2")["canvas"])["k"] == "trace"
+    assert json.loads(tab.switched(masked, "The old sailor", 48, "p2")["canvas"])["k"] == "draft"
+
+
+def test_compare_offers_the_questions_that_make_sense(shelf, tiny):
+    with gr.Blocks():
+        header = SimpleNamespace(chosen=gr.HTML(about(shelf.default)))
+        layout = Layout(shelf, header, Controls(kind_of(shelf.default), "compare-"))
+    updates = layout.switched(shelf["tiny-latent"], "argmaxes", TEXT, 3, "confidence")
+    offered = [name for _, name in updates[layout.question]["choices"]]
+    assert "clamp" in offered and "noises" in offered and "argmaxes" not in offered
+    assert updates[layout.question]["value"] == offered[0]
+    assert set(updates) == set(layout.switching)
+
+
+def test_a_kind_tells_what_its_samplers_read():
+    for process in ("absorbing", "uniform", "gaussian"):
+        ends, endless = Kind(process, True), Kind(process, False)
+        assert KINDS[ends.key] == ends and KINDS[endless.key] == endless and ends.key != endless.key
+
+
+def test_a_checkpoint_is_found_by_its_directory():
+    directory = find_checkpoint("exact-world")
+    assert Shelf.of(str(directory), "cpu").default.id == "exact-world"
