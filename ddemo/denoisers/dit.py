@@ -44,11 +44,11 @@ class DiT(nn.Module):
     """Tokens and their noise level to vectors, and vectors to logits; the two are apart, so that logits are only
     computed where they are wanted.
 
-    A transformer without positions but rotary ones, whose layer norms are shifted, scaled and gated by the noise level
-    (adaLN). What flows from block to block is float32, whatever type the weights have.
+    A transformer with rotary positions, whose layer norms are shifted, scaled and gated by the noise level (adaLN).
+    What flows from block to block is float32, whatever type the weights have.
 
-    Source: Peebles and Xie 2023 (arXiv 2212.09748) for adaLN; Lou et al. 2024 (SEDD, arXiv 2310.16834), appendix C, for
-    the network on text, whose tensors the other families have kept.
+    Source: Peebles and Xie 2023 (DiT, arXiv 2212.09748) for adaLN; Lou et al. 2024 (SEDD, arXiv 2310.16834) and its
+    code for the network on text, whose tensors the other families have kept.
     """
 
     def __init__(self, shape: Shape):

@@ -16,8 +16,8 @@ class DiTDenoiser(MaskedLMDenoiser):
     """MDLM: logits at masks are those of p(x0 | x_t), as they come.
 
     The published rules that a mask is never drawn and that a token which stands is kept are the samplers' own.
-    The noise level that the network is told is sigma = -log alpha of the row's noised positions, or 0 for a checkpoint
-    that was trained without it.
+    The noise level that the network is told is sigma = -log alpha of the row's noised positions, or 0 for a
+    checkpoint that was trained without it.
 
     Source: Sahoo et al. 2024 (MDLM, arXiv 2406.07524).
 
@@ -29,9 +29,7 @@ class DiTDenoiser(MaskedLMDenoiser):
     process = "absorbing"
     predicts = "posterior"
 
-    def __init__(
-        self, model: DiT, id: str, mask_id: int, max_length: int, vocab_size: int, takes_time: bool = False
-    ):
+    def __init__(self, model: DiT, id: str, mask_id: int, max_length: int, vocab_size: int, takes_time: bool = False):
         super().__init__(model, id, mask_id, max_length, vocab_size)
         self.takes_time = takes_time
         self.states = model.shape.vocab_size
@@ -79,12 +77,12 @@ class DiTDenoiser(MaskedLMDenoiser):
 
 
 class ScoreDiTDenoiser(DiTDenoiser):
-    """SEDD under absorbing noise: the network gives log scores, log p_t(y) / p_t(mask), which are turned into p(x0 | x_t).
+    """SEDD under absorbing noise: log scores, log p_t(y) / p_t(mask), are turned into p(x0 | x_t).
 
     At a mask an ideal score is p(x0 = y | x_t) / (e^sigma - 1) (Lou et al. 2024, arXiv 2310.16834; Ou et al. 2024,
-    arXiv 2406.03736). The published network subtracts log(e^sigma - 1) + log(K - 1) from its output; of these only the
-    second is subtracted here, which leaves log p without its normalisation: nothing forces scores to sum to what they
-    should. The score of the token that stands, 1, says nothing about x0 and is left out.
+    arXiv 2406.03736). The published network subtracts log(e^sigma - 1) + log(K - 1) from its output; of these only
+    the second is subtracted here, which leaves log p without its normalisation: nothing forces scores to sum to what
+    they should. The score of the token that stands, 1, says nothing about x0 and is left out.
 
     Attributes:
         unnormalised: that the exponentials of the logits, the mask's apart, need not sum to 1.

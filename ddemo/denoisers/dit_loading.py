@@ -95,7 +95,9 @@ def read_codec(directory: Path, config: dict) -> TextCodec:
     else:
         raise InputError(f"{directory.name} has no tokenizer, and none is known for {states:,} tokens.")
     if not 0 <= states - len(tokenizer) <= 1:
-        raise InputError(f"{directory.name} has {states:,} tokens, which its tokenizer of {len(tokenizer):,} does not fit.")
+        raise InputError(
+            f"{directory.name} has {states:,} tokens, which its tokenizer of {len(tokenizer):,} does not fit."
+        )
     kind = kind_of(config)
     if KINDS[kind].process == "uniform":
         return UniformCodec(tokenizer, states + 1, states)
@@ -128,7 +130,9 @@ def load(
         model = DiT(_shape(directory, settings, shapes))
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     _compare(directory, expected, shapes)
-    tensors = {name: _fit(directory, name, tensor, device, dtype) for name, tensor in _tensors(directory, prefix, expected)}
+    tensors = {
+        name: _fit(directory, name, tensor, device, dtype) for name, tensor in _tensors(directory, prefix, expected)
+    }
     model.load_state_dict(tensors, assign=True)
     model.requires_grad_(False)
     told = KINDS[kind].told_time
@@ -193,7 +197,7 @@ def _refuse_relatives(directory: Path, config: dict, kind: str) -> None:
 
 
 def _stored_shapes(directory: Path) -> tuple[str, dict[str, tuple[int, ...]]]:
-    """The prefix of the network's tensors, and the shapes of all by their names without it, from the files' headers."""
+    """The prefix of the network's tensors, and all shapes by names without it, from the files' headers."""
     shapes = {}
     for _, name, file in _entries(directory):
         shapes[name] = tuple(file.get_slice(name).get_shape())
@@ -211,7 +215,8 @@ def _entries(directory: Path) -> Iterator[tuple[Path, str, safe_open]]:
     try:
         for path in sorted(directory.glob("*.safetensors")):
             with safe_open(path, framework="pt") as file:
-                for name in file.keys():
+                names = file.keys()
+                for name in names:
                     yield path, name, file
     except (SafetensorError, OSError, ValueError) as problem:  # their own messages hold paths
         raise InputError(f"The weights of {directory.name} cannot be read ({type(problem).__name__}).") from problem
@@ -228,23 +233,26 @@ def _shape(directory: Path, settings: dict[str, int], shapes: dict[str, tuple[in
     told = {"vocab_size": shapes[EMBEDDING][0], "width": shapes[EMBEDDING][1]}
     numbers = {name.split(".")[1] for name in shapes if name.startswith("blocks.")}
     told["blocks"] = len(numbers)
-    told["cond_dim"] = shapes.get("sigma_map.mlp.2.bias", (0,))[0]
+    told["cond_dim"] = _first(shapes, "sigma_map.mlp.2.bias", settings.get("cond_dim", 1))
     for name, size in told.items():
         if settings.get(name, size) != size:
             raise InputError(
                 f"{directory.name} is damaged: config.json says {name} {settings[name]:,}, its weights have {size:,}."
             )
-    hidden = shapes.get("blocks.0.mlp.0.bias", (4 * told["width"],))[0]
-    classes = shapes.get("cond_map.embedding_table.weight", (0,))[0]
+    hidden = _first(shapes, "blocks.0.mlp.0.bias", 4 * told["width"])
+    classes = _first(shapes, "cond_map.embedding_table.weight", 0)
     try:
         return Shape(**told, heads=settings["heads"], hidden=hidden, classes=classes)
     except ValueError as problem:
         raise InputError(f"The weights of {directory.name} are incomplete or damaged: {problem}.") from problem
 
 
-def _compare(
-    directory: Path, expected: dict[str, tuple[int, ...]], stored: dict[str, tuple[int, ...]]
-) -> None:
+def _first(shapes: dict[str, tuple[int, ...]], name: str, missing: int) -> int:
+    """The first size of a tensor; `missing` where it is not there, which `_compare` says if it has to be."""
+    return shapes[name][0] if shapes.get(name) else missing
+
+
+def _compare(directory: Path, expected: dict[str, tuple[int, ...]], stored: dict[str, tuple[int, ...]]) -> None:
     """Every tensor is there with its shape, and no other but those known to be of no use."""
     if missing := sorted(set(expected) - set(stored)):
         raise InputError(f"The weights of {directory.name} are incomplete: {missing[0]} is missing.")

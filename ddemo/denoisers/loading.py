@@ -74,7 +74,7 @@ class Family:
         codec: its text codec.
         load: (directory, codec, process, canvas limit, device, dtype) -> the denoiser and the type that its weights
             have in memory. Raises InputError for damaged files.
-        read_codec: (directory, config) -> the text codec, for a family whose checkpoints may come without a tokenizer.
+        read_codec: (directory, config) -> the text codec, for a family whose checkpoints may bring no tokenizer.
         canvas_limit: (directory, config) -> the longest canvas, for a family whose config.json names it otherwise.
     """
 

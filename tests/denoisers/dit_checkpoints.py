@@ -118,10 +118,10 @@ def write(name: str, directory: Path, tokenizer: bool = True) -> Path:
 def letters() -> PreTrainedTokenizerFast:
     """Letters and a token that ends the text; no mask and no padding, as in GPT-2."""
     end = "<|endoftext|>"
-    backend = Tokenizer(models.WordLevel({token: i for i, token in enumerate([*LETTERS, end])}, unk_token="u"))
+    backend = Tokenizer(models.WordLevel({token: i for i, token in enumerate([*LETTERS, end])}))
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split("", "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens([AddedToken(end, normalized=False, special=True)])
-    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=end, bos_token=end, unk_token="u")
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=end, bos_token=end)

@@ -1,8 +1,8 @@
 """The DiT line against its published networks: same logits, whatever the batch, the padding and the time.
 
-`stored/dit.safetensors` holds inputs, and what the families' public networks give for them in float32 with the weights
-of `dit_checkpoints.weights`: MDLM, SEDD and DUO by their repositories' networks, BD3-LM (sampling and likelihood
-passes) and UDLM by the classes that are published beside their checkpoints.
+`stored/dit.safetensors` holds inputs, and what the families' public networks give for them in float32 with the
+weights of `dit_checkpoints.weights`: MDLM, SEDD and DUO by their repositories' networks, BD3-LM (its sampling and
+its likelihood pass) and UDLM by the classes that are published beside their checkpoints.
 """
 
 import math
@@ -25,9 +25,7 @@ CLOSE = {"rtol": 0, "atol": 2e-4}
 @pytest.fixture(scope="module")
 def denoisers(tmp_path_factory) -> dict[str, DiTDenoiser]:
     root = tmp_path_factory.mktemp("dit")
-    return {
-        name: load_checkpoint(str(tiny.write(name, root / name)), device="cpu").denoiser for name in tiny.CONFIGS
-    }
+    return {name: load_checkpoint(str(tiny.write(name, root / name)), device="cpu").denoiser for name in tiny.CONFIGS}
 
 
 @pytest.fixture(params=tiny.CONFIGS)
