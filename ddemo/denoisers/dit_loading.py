@@ -1,6 +1,6 @@
 """Public checkpoints of the DiT line: from config.json and safetensors to a denoiser, checked on the way."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -143,7 +143,7 @@ def load(
     return denoiser
 
 
-def _denoiser(kind: str, block: int) -> type[DiTDenoiser]:
+def _denoiser(kind: str, block: int) -> Callable[..., DiTDenoiser]:
     if block:
         return partial(BlockDiTDenoiser, block_length=block)
     if KINDS[kind].process == "uniform":
@@ -199,7 +199,7 @@ def _refuse_relatives(directory: Path, config: dict, kind: str) -> None:
 def _stored_shapes(directory: Path) -> tuple[str, dict[str, tuple[int, ...]]]:
     """The prefix of the network's tensors, and all shapes by names without it, from the files' headers."""
     shapes = {}
-    for _, name, file in _entries(directory):
+    for name, file in _entries(directory):
         shapes[name] = tuple(file.get_slice(name).get_shape())
     prefix = next((prefix for prefix in PREFIXES if prefix + EMBEDDING in shapes), None)
     if prefix is None:
@@ -210,20 +210,20 @@ def _stored_shapes(directory: Path) -> tuple[str, dict[str, tuple[int, ...]]]:
     return prefix, shapes
 
 
-def _entries(directory: Path) -> Iterator[tuple[Path, str, safe_open]]:
-    """Each tensor's file, its name and where to read it from."""
+def _entries(directory: Path) -> Iterator[tuple[str, safe_open]]:
+    """Each tensor's name and the open file that holds it."""
     try:
         for path in sorted(directory.glob("*.safetensors")):
             with safe_open(path, framework="pt") as file:
                 names = file.keys()
                 for name in names:
-                    yield path, name, file
+                    yield name, file
     except (SafetensorError, OSError, ValueError) as problem:  # their own messages hold paths
         raise InputError(f"The weights of {directory.name} cannot be read ({type(problem).__name__}).") from problem
 
 
 def _tensors(directory: Path, prefix: str, wanted: dict) -> Iterator[tuple[str, Tensor]]:
-    for _, name, file in _entries(directory):
+    for name, file in _entries(directory):
         if name.removeprefix(prefix) in wanted:
             yield name.removeprefix(prefix), file.get_tensor(name)
 
@@ -272,7 +272,7 @@ def _by(shape: tuple[int, ...]) -> str:
 def _fit(directory: Path, name: str, tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     """The tensor in its place and type, with only finite numbers."""
     tensor = tensor.to(device, dtype)
-    if not bool(tensor.isfinite().all()):
+    if not all(bool(end.isfinite()) for end in tensor.aminmax()):  # NaN goes through both, and nothing is copied
         raise InputError(f"The weights of {directory.name} are damaged: {name} holds numbers that are not finite.")
     return tensor
 
