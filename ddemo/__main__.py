@@ -191,11 +191,14 @@ def examples(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace, text: str, length: int) -> None:
     from ddemo import runs
-    from ddemo.denoisers.loading import find_checkpoint, process_of
+    from ddemo.denoisers.loading import block_length_of, find_checkpoint, process_of
 
     given = {name: getattr(options, name) for name in SETTINGS}
+    directory = find_checkpoint(options.checkpoint)
     if given["sampler"] is None:
-        given["sampler"] = default_sampler(process_of(find_checkpoint(options.checkpoint))).name
+        given["sampler"] = default_sampler(process_of(directory)).name
+    if given["block_length"] is None:
+        given["block_length"] = block_length_of(directory)
     config = SamplerConfig.from_values(given)
     request = runs.checked_request(text, length)
     checkpoint = _load(options)

@@ -56,7 +56,11 @@ def bound(
         E_t [ (1/t) * sum over masked i of -log p(x0_i | x_t) ],   t uniform on (0, 1]
 
     (Sahoo et al. 2024, "Simple and Effective Masked Diffusion Language Models", arXiv 2406.07524, eq. 10 and 11),
-    here estimated from `times` stratified draws a window: t_k = (k + u) / times with one u for the window. Under
+    here estimated from `times` stratified draws a window: t_k = (k + u) / times with one u for the window. For block
+    diffusion (a denoiser with `beside_clean`) p is also given the clean text of earlier blocks (Arriola et al. 2025,
+    arXiv 2503.09573, eq. 8). For a denoiser of scores (`unnormalised`) -log p is the published score entropy,
+    Z - 1 - log w(x0_i) for weights w = (e^sigma - 1) * score that sum to Z (Lou et al. 2024, arXiv 2310.16834, eq. 5;
+    normalised, they would give no more, as log Z <= Z - 1). Under
     uniform noise it is the integral over t of `ddemo.processes.uniform.bound_rate`, estimated in the same way. Under
     Gaussian noise on embeddings it has three parts: what is left of the text at t = 1, the integral over alpha of
     `ddemo.processes.gaussian.bound_rate`, from `times` stratified draws of alpha, and what is left to decide at t = 0
@@ -173,10 +177,18 @@ def _masked_nats(denoiser: Denoiser, clean: Tensor, t: Tensor, lengths: Tensor, 
     sums = torch.zeros(len(clean), dtype=torch.float64)
     if not bool(masks.any()):
         return sums
-    logits = _asked(denoiser, clean.masked_fill(masks, denoiser.mask_id), t, lengths, masks)
+    noised = clean.masked_fill(masks, denoiser.mask_id)
+    if hasattr(denoiser, "beside_clean"):
+        logits = denoiser.beside_clean(noised, clean, _everywhere(t, masks), lengths, masks).float()
+    else:
+        logits = _asked(denoiser, noised, t, lengths, masks)
     # The mask is never drawn, so it takes no part of the probability.
     logits = logits.index_fill(1, torch.tensor(denoiser.mask_id, device=logits.device), -math.inf)
-    nats = F.cross_entropy(logits, clean[masks].to(logits.device), reduction="none").double().cpu()
+    nats = F.cross_entropy(logits, clean[masks].to(logits.device), reduction="none").double()
+    if getattr(denoiser, "unnormalised", False):
+        log_z = logits.double().logsumexp(-1)
+        nats = nats + log_z.exp() - 1.0 - log_z
+    nats = nats.cpu()
     return sums.index_add_(0, masks.nonzero()[:, 0], nats)
 
 
@@ -198,7 +210,11 @@ def _rewritten_nats(
 
 def _asked(denoiser: Denoiser, tokens: Tensor, t: Tensor, lengths: Tensor, wanted: Tensor) -> Tensor:
     """Logits [N, V] of a row's tokens, or latents, at one time."""
-    return denoiser(tokens, t.float()[:, None].expand(wanted.shape), lengths, wanted).float()
+    return denoiser(tokens, _everywhere(t, wanted), lengths, wanted).float()
+
+
+def _everywhere(t: Tensor, wanted: Tensor) -> Tensor:
+    return t.float()[:, None].expand(wanted.shape)
 
 
 def ratio(values: Tensor, sizes: Tensor) -> tuple[float, float]:

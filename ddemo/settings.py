@@ -22,6 +22,10 @@ SHARED = {  # settings that most samplers read: label, what it means
     "end_of_text": ("End of text", "whether it may be drawn: allow, suppress, late (after all else), stop (end it)"),
 }
 CHOICES = {"sampler": tuple(SAMPLERS), "draw": DRAWS, "end_of_text": ENDS}
+OF_THE_CHECKPOINT = {  # defaults that depend on it, for the command line
+    "sampler": "the first for the checkpoint's noise",
+    "block_length": "0, or the length that block diffusion was trained with",
+}
 OF_THE_VIEW = ("candidates",)  # how much a frame keeps for who looks at it: says nothing about what is written
 
 
@@ -50,8 +54,7 @@ class Setting:
     def help(self) -> str:
         """Its meaning and its default, in one line."""
         if not self.readers:
-            default = "the first for the checkpoint's noise" if self.name == "sampler" else self.default
-            return f"{self.sentence} (default: {default})"
+            return f"{self.sentence} (default: {OF_THE_CHECKPOINT.get(self.name, self.default)})"
         found = {sampler.name: sampler.knob(self.name).default for sampler in self.readers}
         if len(set(found.values())) == 1:
             told = f"{next(iter(found.values()))}; for {', '.join(found)}"

@@ -22,6 +22,11 @@ class Denoiser(Protocol):
             position i. Where the position holds nothing, as under a mask, they are the same; a token that may be
             noise says something about x0_i, so under uniform noise they differ.
         device: where logits are returned.
+
+    Some denoisers have more:
+        block_length: how many tokens block diffusion is to fill together, left to right; later ones are not seen.
+        beside_clean: the logits of block diffusion, given the clean text of earlier blocks.
+        unnormalised: True where the exponentials of the logits are weights whose sum tells something, as of scores.
     """
 
     id: str

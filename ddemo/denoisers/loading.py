@@ -10,13 +10,14 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForMaskedLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from ddemo.denoisers import exact_world, latent_lm
+from ddemo.denoisers import dit_loading, exact_world, latent_lm
 from ddemo.denoisers.base import Denoiser
 from ddemo.denoisers.codec import TextCodec
 from ddemo.denoisers.masked_lm import MaskedLMDenoiser, UniformLMDenoiser
+from ddemo.denoisers.tokenizers import brings_tokenizer, read_tokenizer
 from ddemo.errors import InputError
 
 SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints"
@@ -73,11 +74,15 @@ class Family:
         codec: its text codec.
         load: (directory, codec, process, canvas limit, device, dtype) -> the denoiser and the type that its weights
             have in memory. Raises InputError for damaged files.
+        read_codec: (directory, config) -> the text codec, for a family whose checkpoints may bring no tokenizer.
+        canvas_limit: (directory, config) -> the longest canvas, for a family whose config.json names it otherwise.
     """
 
     processes: tuple[str, ...]
     codec: type[TextCodec]
     load: Callable[[Path, TextCodec, str, int, torch.device, torch.dtype], tuple[Denoiser, torch.dtype]]
+    read_codec: Callable[[Path, dict], TextCodec] | None = None
+    canvas_limit: Callable[[Path, dict], int] | None = None
 
 
 def find_checkpoint(name: str) -> Path:
@@ -97,7 +102,8 @@ def find_checkpoint(name: str) -> Path:
         raise InputError(f"{directory.name} has no weights: a .safetensors file is missing.")
     for file in weights:
         _check_weights(file)
-    if not ((directory / "tokenizer.json").is_file() or (directory / "vocab.txt").is_file()):
+    family = _family_of(directory, _read_config(directory))
+    if not (family.read_codec or brings_tokenizer(directory)):
         raise InputError(f"{directory.name} has no tokenizer: tokenizer.json is missing.")
     return directory
 
@@ -120,13 +126,9 @@ def load_codec(directory: Path) -> TextCodec:
     """The text codec alone: quick, no weights are read."""
     config = _read_config(directory)
     family = _family_of(directory, config)
-    transformers_logging.set_verbosity_error()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    except Exception as problem:  # the libraries trip over damaged files in every way there is
-        raise InputError(f"The tokenizer of {directory.name} cannot be read ({type(problem).__name__}).") from problem
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise InputError(f"The tokenizer of {directory.name} is of a kind that is not read here (tokenizer.json is).")
+    if family.read_codec:
+        return family.read_codec(directory, config)
+    tokenizer = read_tokenizer(directory)
     mask_id = tokenizer.mask_token_id if tokenizer.mask_token_id is not None else config.get("mask_token_id")
     vocab_size = _whole(directory, config, "vocab_size", 0)
     if mask_id is None:
@@ -159,6 +161,9 @@ def load_checkpoint(name: str = DEFAULT_CHECKPOINT, device: str = "auto", dtype:
 def canvas_limit_of(directory: Path) -> int:
     """The longest canvas: what the checkpoint says it was trained for, else its number of positions."""
     config = _read_config(directory)
+    family = _family_of(directory, config)
+    if family.canvas_limit:
+        return family.canvas_limit(directory, config)
     positions = _whole(directory, config, "max_position_embeddings", 512)
     if config.get("model_type") in ("roberta", "xlm-roberta", "camembert"):
         positions -= 2  # RoBERTa counts positions from padding_idx + 1
@@ -175,6 +180,12 @@ def companions_of(checkpoint: Checkpoint) -> dict[str, str]:
         if directory.name != checkpoint.id and load_codec(directory).same_tokens(checkpoint.codec):
             found[directory.name] = process_of(directory)
     return found
+
+
+def block_length_of(directory: Path) -> int:
+    """How many tokens the network is to fill together, as block diffusion was trained to; 0 for no such blocks."""
+    config = _read_config(directory)
+    return dit_loading.block_length(directory, config) if dit_loading.kind_of(config) else 0
 
 
 def pick_device(name: str) -> torch.device:
@@ -242,10 +253,20 @@ def _load_exact_world(
     return exact_world.load_exact_world(directory, codec, process, canvas_limit), torch.float64
 
 
+def _load_dit(
+    directory: Path, codec: TextCodec, process: str, canvas_limit: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Denoiser, torch.dtype]:
+    return dit_loading.load(directory, _read_config(directory), codec, canvas_limit, device, dtype), dtype
+
+
 MASKED_LM = Family(("absorbing", "uniform"), TextCodec, _load_masked_lm)
 FAMILIES = {  # by the model_type of config.json
     exact_world.MODEL_TYPE: Family(exact_world.PROCESSES, exact_world.WordCodec, _load_exact_world),
     latent_lm.MODEL_TYPE: Family(("gaussian",), TextCodec, _load_latent_lm),
+}
+DIT_FAMILIES = {
+    name: Family((kind.process,), TextCodec, _load_dit, dit_loading.read_codec, dit_loading.canvas_limit)
+    for name, kind in dit_loading.KINDS.items()
 }
 
 
@@ -256,6 +277,8 @@ def _family_of(directory: Path, config: dict) -> Family:
     model_type = config.get("model_type")
     if isinstance(model_type, str) and model_type in FAMILIES:
         return FAMILIES[model_type]
+    if kind := dit_loading.kind_of(config):
+        return DIT_FAMILIES[kind]
     if any(kind.endswith("ForMaskedLM") for kind in kinds):
         return MASKED_LM
     named = ", ".join(kinds[:3]) or "no architecture"

@@ -1,0 +1,59 @@
+"""Where a checkpoint's tokenizer comes from: its own directory, or the one that its authors name."""
+
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
+
+from ddemo.errors import InputError
+
+FILES = ("tokenizer.json", "vocab.txt")  # one of them makes a tokenizer
+BESIDE = ("config.json", "tokenizer_config.json")  # what else is read of it
+
+
+def brings_tokenizer(directory: Path) -> bool:
+    return any((directory / file).is_file() for file in FILES)
+
+
+def read_tokenizer(directory: Path, name: str | None = None) -> PreTrainedTokenizerFast:
+    """The tokenizer in a directory; `name` is what messages call it, the directory's own name if not given.
+
+    Raises:
+        InputError: damaged, or of a kind that is not read here.
+    """
+    name = name or directory.name
+    transformers_logging.set_verbosity_error()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    except Exception as problem:  # the libraries trip over damaged files in every way there is
+        raise InputError(f"The tokenizer of {name} cannot be read ({type(problem).__name__}).") from problem
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise InputError(f"The tokenizer of {name} is of a kind that is not read here (tokenizer.json is).")
+    return tokenizer
+
+
+def borrowed_tokenizer(repositories: tuple[str, ...], borrower: str) -> PreTrainedTokenizerFast:
+    """The tokenizer of a Hub repository, for a checkpoint that comes without one: from the cache, else fetched.
+
+    Args:
+        repositories: the names that the repository has had, the present one first.
+        borrower: the checkpoint, for messages.
+
+    Raises:
+        InputError: neither in the cache nor to be fetched.
+    """
+    for repository in repositories:
+        found = try_to_load_from_cache(repository, FILES[0])
+        if isinstance(found, str):
+            return read_tokenizer(Path(found).parent, repository)
+    repository = repositories[0]
+    try:
+        for file in (*BESIDE, FILES[0]):
+            found = hf_hub_download(repository, file)
+    except Exception as problem:  # no network, no such file, no room: the sentence is the same
+        raise InputError(
+            f"{borrower} comes without a tokenizer, and that of {repository} is neither in the cache nor to be had "
+            f"({type(problem).__name__}): put its tokenizer.json beside the weights, or connect to the Hub once."
+        ) from problem
+    return read_tokenizer(Path(found).parent, repository)
