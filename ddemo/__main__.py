@@ -209,6 +209,7 @@ def _option(name: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     from ddemo.compare import QUESTIONS
     from ddemo.denoisers.loading import DEFAULT_CHECKPOINT, DEVICES, DTYPES
+    from ddemo.quality import commands as quality
 
     parser = argparse.ArgumentParser(prog="python -m ddemo", description=__doc__.partition(": ")[2])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -264,6 +265,7 @@ def _parser() -> argparse.ArgumentParser:
     measuring.add_argument("--limit", type=int, help="about how many characters to read, for a quick look")
     measuring.add_argument("--seed", type=int, default=0)
     measuring.add_argument("--json", action="store_true")
+    quality.add_commands(add)
     timing = add(bench)
     timing.add_argument("--lengths", type=int, nargs="+", help="canvas lengths in tokens (default 32 64 128 256)")
     timing.add_argument("--quick", action="store_true", help="fewer repeats: to see that it works")

@@ -3,8 +3,8 @@
 All three are functions of held-out text and a seed; their judge knows nothing of the checkpoint.
 """
 
-from ddemo.quality.infilling import infilling
-from ddemo.quality.prose import prose
-from ddemo.quality.repair import repair
+from ddemo.quality.infilling import measure_infilling
+from ddemo.quality.prose import measure_prose
+from ddemo.quality.repair import measure_repair
 
-__all__ = ["infilling", "prose", "repair"]
+__all__ = ["measure_infilling", "measure_prose", "measure_repair"]

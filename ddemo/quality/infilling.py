@@ -89,8 +89,8 @@ def _likeliest_successors(pairs: Tensor, tokens: Tensor) -> Tensor:
     """[V] from pairs [P], each left * V + right; of successors that are equally frequent the first."""
     size = len(tokens)
     found, counts = pairs.unique(return_counts=True)
-    rising = counts.argsort(stable=True, descending=True)  # by count, then by id: the first of a left one wins
-    left, right = found[rising] // size, found[rising] % size
+    order = counts.argsort(stable=True, descending=True)  # by count, then by id: the first of a left one wins
+    left, right = found[order] // size, found[order] % size
     first = torch.full((size,), len(left)).scatter_reduce(0, left, torch.arange(len(left)), "amin")
     seen = first < len(left)
     successors = torch.full((size,), int(tokens.argmax()))
@@ -132,7 +132,7 @@ class Infilling:
     rows: list[Filled]
 
 
-def infilling(
+def measure_infilling(
     checkpoint: Checkpoint,
     documents: Sequence[str],
     training: Iterable[str],
@@ -184,16 +184,15 @@ def infilling(
             for by, config in configs.items()
         ]
         ways += _by_counts(counts, found, span, generator)
-        rows += [
-            _measured(by, codec, found, filled, span, judge, tally) for by, filled in [*ways, ("original", found)]
-        ]
+        ways += [("original", found)]
+        rows += [_measured(by, codec, found, filled, span, judge, tally) for by, filled in ways]
     return Infilling(circumstances, counts.characters, rows)
 
 
-def middle(length: int, span: int) -> range:
-    """Positions of the span in the middle of so many tokens."""
+def middle(length: int, span: int) -> slice:
+    """Where the span in the middle of so many tokens is."""
     first = (length - span) // 2
-    return range(first, first + span)
+    return slice(first, first + span)
 
 
 def _settings(checkpoint: Checkpoint) -> dict[str, SamplerConfig]:
@@ -233,7 +232,7 @@ def _by_counts(
             counts.following(int(sentence[place.start - 1]), span),
         )
         for filled, filling in zip(found.values(), fillings, strict=True):
-            filled.append(sentence.index_copy(0, torch.tensor(place), filling))
+            filled.append(torch.cat([sentence[: place.start], filling, sentence[place.stop :]]))
     return list(found.items())
 
 
@@ -271,6 +270,7 @@ def as_markdown(result: Infilling) -> str:
 
 def _notes(result: Infilling) -> Iterator[str]:
     yield (
-        "The middle of held-out sentences, each alone on its canvas; restored is what came back as the very token. The "
-        f"baselines were counted on {result.counted:,} characters of training text. {result.circumstances.sentence}"
+        "The middle of held-out sentences, each alone on its canvas; restored is what came back as the very token. "
+        f"The baselines were counted on {result.counted:,} characters of training text. "
+        f"{result.circumstances.sentence}"
     )

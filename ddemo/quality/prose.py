@@ -87,7 +87,7 @@ def _cell(given: dict[str, Any], process: str) -> SamplerConfig:
     return replace(config, top_k=0, top_p=1.0) if config.greedy else config  # an argmax is the same among fewer
 
 
-def prose(
+def measure_prose(
     checkpoint: Checkpoint,
     documents: Sequence[str],
     judge: Judge | None,
@@ -196,13 +196,8 @@ def _counted(number: float | None) -> Value:
 def as_markdown(result: Prose) -> str:
     """The table of a model card."""
     head = ["text", "draw", "steps", *MEASURES.values()]
-    rows = [
-        [
-            *_named(row, result.circumstances.checkpoint["process"]),
-            *(cell(row.measures.get(name)) for name in MEASURES),
-        ]
-        for row in result.rows
-    ]
+    process = result.circumstances.checkpoint["process"]
+    rows = [[*_named(row, process), *(cell(row.measures.get(name)) for name in MEASURES)] for row in result.rows]
     return markdown(head, rows, list(_notes(result)), numbers_from=3)
 
 
@@ -216,6 +211,6 @@ def _notes(result: Prose) -> Iterator[str]:
         "the real text has, at temperature 1."
     )
     yield (
-        f"Text that repeats itself has a low perplexity: read it beside distinct-2 (of all continuations together) and "
-        f"rep-{REPEATED}, and against the real text. {result.circumstances.sentence}"
+        f"Text that repeats itself has a low perplexity: read it beside distinct-2 (of all continuations together) "
+        f"and rep-{REPEATED}, and against the real text. {result.circumstances.sentence}"
     )

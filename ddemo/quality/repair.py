@@ -92,13 +92,14 @@ class Damage:
         """Wrong tokens of a window."""
         return int(self.wrong[0].sum())
 
-    def time(self, config: SamplerConfig) -> float:
-        """The t at which noise is expected to have changed as many tokens, of those that masks would be: 1 - alpha.
+    def time(self, config: SamplerConfig, process: str) -> float:
+        """The t at which noise is expected to have changed as many tokens.
 
-        Under uniform noise a token that is hit stays the same with probability 1 / K, so somewhat more are hit.
+        1 - alpha is that share, and under uniform noise somewhat more: one in K of the tokens that are hit stays as
+        it was.
         """
         share, kinds = self.count / self.wrong.shape[1], int(self.words.sum())
-        hit = min(1.0, share * kinds / (kinds - 1)) if "uniform" in SAMPLERS[config.sampler].processes else share
+        hit = min(1.0, share * kinds / (kinds - 1)) if process == "uniform" else share
         return (SCHEDULES[config.schedule] if config.schedule else LINEAR).time_at(1.0 - hit)
 
 
@@ -149,7 +150,7 @@ class Repair:
     rows: list[Repaired]
 
 
-def repair(
+def measure_repair(
     checkpoints: Sequence[Checkpoint],
     documents: Sequence[str],
     judge: Judge | None,
@@ -268,7 +269,9 @@ def by_going_on(
     check_process(config, checkpoint.denoiser.process, checkpoint.id)
     if SAMPLERS[config.sampler].paced != BY_CLOCK:
         raise InputError(f"The sampler {config.sampler} has no times to begin at: take one that follows the clock.")
-    every = max(steps, round(steps / damage.time(config)))  # steps of the whole run from t = 1
+    every = max(
+        steps, round(steps / damage.time(config, checkpoint.denoiser.process))
+    )  # steps of the whole run from t = 1
     began, free = time.perf_counter(), torch.ones(damage.tokens.shape[1], dtype=torch.bool)
     told = config.sampler == "remdm-conf"
     lanes = [
@@ -402,7 +405,7 @@ def as_markdown(result: Repair) -> str:
 def _notes(result: Repair) -> Iterator[str]:
     others = "".join(f", and {one['id']} {one['revision']}" for one in result.others)
     yield (
-        f"Windows of {result.length} tokens of held-out text, some tokens replaced by random ones. Every way is told "
-        f"what share is wrong and none where; runs take {result.steps} steps from the time that belongs to the share. "
+        f"Windows of {result.length} tokens of held-out text, some tokens replaced by random ones. Every way is "
+        f"told what share is wrong and none where; runs take {result.steps} steps from the time of that share. "
         f"{result.circumstances.sentence[:-1]}{others}."
     )

@@ -10,7 +10,7 @@ from ddemo.settings import settings_of
 
 
 def in_words(config: SamplerConfig, process: str) -> list[str]:
-    """A run's sampler, draw and steps, each for a cell; the draw takes along other settings that are not the default."""
+    """A run's sampler, draw and steps, a cell each; with the draw stand other settings that are not the default."""
     sampler = SAMPLERS[config.sampler]
     draw = "argmax" if config.greedy else f"temperature {config.temperature:g}"
     told = {"sampler", "draw", "temperature", "steps", "seed"}
@@ -45,5 +45,5 @@ def _short(number: float, digits: int) -> str:
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str], numbers_from: int) -> str:
-    """A table with sentences under it, one paragraph each; columns from `numbers_from` on are aligned to the right."""
+    """A table with paragraphs under it; columns from `numbers_from` on are aligned to the right."""
     return "\n\n".join([documentation.table(head, rows, numbers_from), *notes])
