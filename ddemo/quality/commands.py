@@ -18,10 +18,9 @@ def prose(options: argparse.Namespace) -> None:
     settings = ("sampler", "temperature", "top_p", "steps", "block_length")
     cells = grid(checkpoint.denoiser.process, _given(options, *settings))
     numbers = _given(options, "texts", "length", "prompt", "seed")
+    documents, judge = _held_out(options), _judge(options)
     with terminal.progress_bar("texts") as tell:
-        result = measure_prose(
-            checkpoint, _held_out(options), _judge(options), cells, together=options.batch, progress=tell, **numbers
-        )
+        result = measure_prose(checkpoint, documents, judge, cells, together=options.batch, progress=tell, **numbers)
     _report(options, result, as_markdown(result))
 
 
@@ -33,15 +32,10 @@ def infilling(options: argparse.Namespace) -> None:
     _check_document(options)
     checkpoint, training = terminal.load(options), read_documents(options.data, "train")
     numbers = _given(options, "spans", "sentences", "context", "characters", "seed")
+    documents, judge = _held_out(options), _judge(options)
     with terminal.progress_bar("texts") as tell:
         result = measure_infilling(
-            checkpoint,
-            _held_out(options),
-            training,
-            _judge(options),
-            together=options.batch,
-            progress=tell,
-            **numbers,
+            checkpoint, documents, training, judge, together=options.batch, progress=tell, **numbers
         )
     _report(options, result, as_markdown(result))
 
@@ -55,10 +49,9 @@ def repair(options: argparse.Namespace) -> None:
     names = (options.checkpoint, *options.against)
     checkpoints = [load_checkpoint(name, options.device, options.dtype) for name in names]
     numbers = _given(options, "shares", "windows", "length", "steps", "seed")
+    documents, judge = _held_out(options), _judge(options)
     with terminal.progress_bar("windows") as tell:
-        result = measure_repair(
-            checkpoints, _held_out(options), _judge(options), together=options.batch, progress=tell, **numbers
-        )
+        result = measure_repair(checkpoints, documents, judge, together=options.batch, progress=tell, **numbers)
     _report(options, result, as_markdown(result))
 
 

@@ -262,7 +262,7 @@ def as_markdown(result: Infilling) -> str:
     """The table of a model card."""
     head = ["masked", "filled by", "tokens restored", "spans restored", "judge perplexity"]
     rows = [
-        [str(row.span), row.by, percent(row.restored), percent(row.whole), cell(row.perplexity)]
+        [str(row.span), row.by, percent(row.restored), percent(row.whole), cell(row.perplexity, 1)]
         for row in result.rows
     ]
     return markdown(head, rows, list(_notes(result)), numbers_from=2)

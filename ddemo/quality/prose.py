@@ -23,13 +23,13 @@ from ddemo.settings import settings_of
 TEXTS, LENGTH, PROMPT = 32, 48, 12
 TEMPERATURES, STEPS = (0.0, 0.7, 1.0), (64,)  # of the usual grid
 REAL, OF_JUDGE = "the real text", "written by the judge"
-MEASURES = {  # -> heading
-    "perplexity": "judge perplexity",
-    "distinct_2": "distinct-2",
-    "repetition": "rep-4",
-    "characters": "characters",
-    "nfe": "NFE",
-    "seconds": "seconds",
+MEASURES = {  # -> heading, decimals
+    "perplexity": ("judge perplexity", 1),
+    "distinct_2": ("distinct-2", 3),
+    "repetition": (f"rep-{REPEATED}", 3),
+    "characters": ("characters", 0),
+    "nfe": ("NFE", 1),
+    "seconds": ("seconds", 2),
 }
 
 
@@ -195,14 +195,17 @@ def _counted(number: float | None) -> Value:
 
 def as_markdown(result: Prose) -> str:
     """The table of a model card."""
-    head = ["text", "draw", "steps", *MEASURES.values()]
-    process = result.circumstances.checkpoint["process"]
-    rows = [[*_named(row, process), *(cell(row.measures.get(name)) for name in MEASURES)] for row in result.rows]
+    head = ["text", "draw", "steps", *(heading for heading, _ in MEASURES.values())]
+    rows = [[*_named(row, result.circumstances.checkpoint["process"]), *_cells(row)] for row in result.rows]
     return markdown(head, rows, list(_notes(result)), numbers_from=3)
 
 
 def _named(row: Written, process: str) -> list[str]:
     return [row.origin, "", ""] if row.config is None else in_words(row.config, process)
+
+
+def _cells(row: Written) -> Iterator[str]:
+    return (cell(row.measures.get(name), decimals) for name, (_, decimals) in MEASURES.items())
 
 
 def _notes(result: Prose) -> Iterator[str]:

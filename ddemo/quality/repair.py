@@ -117,6 +117,7 @@ class Repaired:
         damaged: share of the right tokens that became wrong.
         left: share of all tokens that are wrong afterwards.
         perplexity: the judge's, geometric mean.
+        texts: what stands afterwards.
         nfe: denoiser calls; every row that is asked about counts.
         seconds: wall time, of windows that were run together.
     """
@@ -130,6 +131,7 @@ class Repaired:
     damaged: Value | None
     left: Value | None
     perplexity: Value
+    texts: list[str]
     nfe: Value | None = None
     seconds: Value | None = None
 
@@ -269,9 +271,8 @@ def by_going_on(
     check_process(config, checkpoint.denoiser.process, checkpoint.id)
     if SAMPLERS[config.sampler].paced != BY_CLOCK:
         raise InputError(f"The sampler {config.sampler} has no times to begin at: take one that follows the clock.")
-    every = max(
-        steps, round(steps / damage.time(config, checkpoint.denoiser.process))
-    )  # steps of the whole run from t = 1
+    t = damage.time(config, checkpoint.denoiser.process)
+    every = max(steps, round(steps / t))  # steps of the whole run, from t = 1 on
     began, free = time.perf_counter(), torch.ones(damage.tokens.shape[1], dtype=torch.bool)
     told = config.sampler == "remdm-conf"
     lanes = [
@@ -352,15 +353,16 @@ def _probability(checkpoint: Checkpoint, logits: Tensor, tokens: Tensor) -> Tens
 def _ends(damage: Damage, share: float, codec: TextCodec, judge: Judge | None, tally: Tally) -> Iterator[Repaired]:
     """The text as it was, and as it was damaged."""
     for name, tokens in ((ORIGINAL, damage.original), (UNTOUCHED, damage.tokens)):
-        judged = perplexity(judge, [codec.decode(row) for row in tokens.tolist()], tally)
+        texts = [codec.decode(row) for row in tokens.tolist()]
         left = mean((tokens != damage.original).double().mean(-1).tolist())
-        yield Repaired(share, "", name, "", None, None, None, left, judged)
+        yield Repaired(share, "", name, "", None, None, None, left, perplexity(judge, texts, tally), texts)
 
 
 def _measured(
     checkpoint: Checkpoint, damage: Damage, share: float, work: Work, judge: Judge | None, tally: Tally
 ) -> Repaired:
     tally.add(len(work.tokens))
+    texts = [checkpoint.codec.decode(row) for row in work.tokens.tolist()]
     right, wrong = ~damage.wrong, damage.wrong
     restored, moved = work.tokens == damage.original, work.tokens != damage.tokens
     return Repaired(
@@ -372,7 +374,8 @@ def _measured(
         changed=_share(moved, wrong),
         damaged=_share(~restored, right),
         left=mean((~restored).double().mean(-1).tolist()),
-        perplexity=perplexity(judge, [checkpoint.codec.decode(row) for row in work.tokens.tolist()], tally),
+        perplexity=perplexity(judge, texts, tally),
+        texts=texts,
         nfe=mean(work.nfe),
         seconds=Value(work.seconds / len(work.tokens)),
     )
@@ -395,7 +398,9 @@ def as_markdown(result: Repair) -> str:
             f"{SAMPLERS[row.by].title} `{row.by}`" if row.by in SAMPLERS else row.by,
             row.draw,
             *(percent(value) for value in (row.restored, row.changed, row.damaged, row.left)),
-            *(cell(value) for value in (row.perplexity, row.nfe, row.seconds)),
+            cell(row.perplexity, 1),
+            cell(row.nfe, 1),
+            cell(row.seconds, 2),
         ]
         for row in result.rows
     ]

@@ -24,24 +24,20 @@ def in_words(config: SamplerConfig, process: str) -> list[str]:
     return [f"{sampler.title} `{sampler.name}`", ", ".join([draw, *others]), steps]
 
 
-def cell(value: Value | None, digits: int = 3) -> str:
+def cell(value: Value | None, decimals: int) -> str:
     """A number with its standard error; a dash where there is none."""
     if value is None or value.number is None:
         return "-"
-    shown = _short(value.number, digits)
-    return shown if value.error is None else f"{shown} ± {_short(value.error, digits)}"
+    error = "" if value.error is None else f" ± {value.error:,.{decimals}f}"
+    return f"{value.number:,.{decimals}f}{error}"
 
 
 def percent(value: Value | None) -> str:
     """A share as a percentage with its standard error."""
     if value is None or value.number is None:
         return "-"
-    return cell(Value(100 * value.number, None if value.error is None else 100 * value.error), 1) + " %"
-
-
-def _short(number: float, digits: int) -> str:
-    """Fewer digits where the number is large."""
-    return f"{number:,.{digits if abs(number) < 10 else min(digits, 1)}f}"
+    error = None if value.error is None else 100 * value.error
+    return cell(Value(100 * value.number, error), 1) + " %"
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str], numbers_from: int) -> str:
