@@ -4,6 +4,7 @@ Some tokens of a text are replaced by random ones. A repairer is told what share
 from the time at which its noise would have made as many tokens wrong, with every position free.
 """
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -51,7 +52,8 @@ REPAIRERS = {  # of each noise: sampler, draw
         ("remdm-rescale", "sample"),
     ),
 }
-LEAST_LIKELY = "the least likely, redrawn"
+LEAST_LIKELY = "the least likely, each masked in turn"
+LEAST_LIKELY_STANDING = "the least likely as it stands"
 UNTOUCHED, ORIGINAL = "nothing done", "original"
 
 
@@ -110,7 +112,8 @@ class Repaired:
     Attributes:
         share: of wrong tokens.
         checkpoint: its id; "" where none was asked.
-        by: what repaired it: a sampler's name, `LEAST_LIKELY`, `UNTOUCHED` or `ORIGINAL`.
+        by: what repaired it: a sampler's name, `LEAST_LIKELY`, `LEAST_LIKELY_STANDING`, `UNTOUCHED` or
+            `ORIGINAL`.
         draw: "sample" or "argmax"; "" where nothing was drawn.
         restored: share of the wrong tokens that became the original ones.
         changed: share of the wrong tokens that became anything else than they were.
@@ -167,9 +170,10 @@ def measure_repair(
     """Damage windows of held-out text and have every checkpoint repair them, in each way that its noise has.
 
     - Uniform noise: its reverse process from the time at which as many tokens are wrong.
-    - Masks: samplers, with remasking and without, from the time at which as many would be masked; and
-      `LEAST_LIKELY`: each token is masked in turn, as many as are wrong of those that the model finds least probable
-      are masked together, and filled by the default sampler.
+    - Masks: samplers, with remasking and without, from the time at which as many would be masked; and the tokens that
+      the model finds least probable, masked and filled by the default sampler. How probable a token is, is asked with
+      that one masked (`LEAST_LIKELY`), or of the text as it stands (`LEAST_LIKELY_STANDING`), where networks that
+      learnt at masks alone extrapolate.
 
     Args:
         checkpoints: one or more with the same vocabulary.
@@ -191,7 +195,7 @@ def measure_repair(
     _check(checkpoints, shares, length, steps)
     generator = torch.Generator().manual_seed(seed)
     text = torch.stack(held_out.windows(first.codec, documents, windows, length, generator))
-    ways = sum(len(REPAIRERS[one.denoiser.process]) + (one.denoiser.process == "absorbing") for one in checkpoints)
+    ways = sum(len(REPAIRERS[one.denoiser.process]) + len(_doubts(one)) for one in checkpoints)
     tally = Tally(windows * len(shares) * (2 + 2 * ways), progress)
     rows = []
     for share in shares:
@@ -204,18 +208,18 @@ def measure_repair(
 
 
 def _check(checkpoints: Sequence[Checkpoint], shares: Sequence[float], length: int, steps: int) -> None:
-    longest = min(one.denoiser.max_length for one in checkpoints)
-    if not 2 <= length <= longest:
-        raise InputError(f"A window must have 2 to {longest} tokens, not {length}.")
-    if steps < 1:
-        raise InputError(f"steps must be at least 1, not {steps}.")
-    if not shares or not all(0.0 < share < 1.0 for share in shares):
-        raise InputError("The shares of wrong tokens must be above 0 and below 1.")
     for one in checkpoints:
         if one.denoiser.process not in REPAIRERS:
             raise InputError(f"{one.id} is for {one.denoiser.process} noise, under which no token is right or wrong.")
         if not _same_words(one.codec, checkpoints[0].codec):
             raise InputError(f"{one.id} and {checkpoints[0].id} have different tokens, so they cannot be compared.")
+    longest = min(one.denoiser.max_length for one in checkpoints)
+    if not 2 <= length <= longest:
+        raise InputError(f"A window must have 2 to {longest} tokens, not {length}.")
+    if steps < 2:
+        raise InputError(f"steps must be at least 2, one to mask and one to fill, not {steps}.")
+    if not shares or not all(0.0 < share < 1.0 for share in shares):
+        raise InputError("The shares of wrong tokens must be above 0 and below 1.")
 
 
 def _same_words(one: TextCodec, other: TextCodec) -> bool:
@@ -249,8 +253,13 @@ def _ways(checkpoint: Checkpoint, damage: Damage, steps: int, seed: int, togethe
     for sampler, draw in REPAIRERS[checkpoint.denoiser.process]:
         config = SamplerConfig(sampler, draw, candidates=0, **_more(sampler))
         yield by_going_on(checkpoint, config, damage, steps, seed, together)
-    if checkpoint.denoiser.process == "absorbing":
-        yield by_doubt(checkpoint, damage, steps, seed, together)
+    for way in _doubts(checkpoint):
+        yield by_doubt(checkpoint, way, damage, steps, seed, together)
+
+
+def _doubts(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The ways of `by_doubt`, which need masks."""
+    return (LEAST_LIKELY, LEAST_LIKELY_STANDING) if checkpoint.denoiser.process == "absorbing" else ()
 
 
 def _more(sampler: str) -> dict[str, float]:
@@ -263,7 +272,9 @@ def by_going_on(
 ) -> Work:
     """The last `steps` steps of a run with a stride that makes them begin where as many tokens are noised.
 
-    Samplers that look at how probable a token was when it was written (ReMDM, confidence) are told by one call more.
+    Under absorbing noise no token is masked at the beginning, so as many are after the first step, where the sampler
+    may mask them. Samplers that look at how probable a token was when it was written (ReMDM, confidence) are told by
+    one call more.
 
     Raises:
         InputError: the sampler is for another noise, or takes no number of steps.
@@ -271,8 +282,10 @@ def by_going_on(
     check_process(config, checkpoint.denoiser.process, checkpoint.id)
     if SAMPLERS[config.sampler].paced != BY_CLOCK:
         raise InputError(f"The sampler {config.sampler} has no times to begin at: take one that follows the clock.")
-    t = damage.time(config, checkpoint.denoiser.process)
-    every = max(steps, round(steps / t))  # steps of the whole run, from t = 1 on
+    process = checkpoint.denoiser.process
+    # Masks have to be put there before they can be filled: the first step does that.
+    to_go = steps if process == "uniform" else steps - 1
+    every = max(steps, math.floor(to_go / damage.time(config, process) + 1e-9))  # steps of the run from t = 1 on
     began, free = time.perf_counter(), torch.ones(damage.tokens.shape[1], dtype=torch.bool)
     told = config.sampler == "remdm-conf"
     lanes = [
@@ -291,24 +304,25 @@ def by_going_on(
 
 
 def by_doubt(
-    checkpoint: Checkpoint, damage: Damage, steps: int, seed: int = 0, together: int = TOGETHER, draw: str = "argmax"
+    checkpoint: Checkpoint, way: str, damage: Damage, steps: int, seed: int = 0, together: int = TOGETHER
 ) -> Work:
-    """The tokens that are least probable given all others, as many as are wrong, are masked and filled anew.
+    """The tokens that are least probable, as many as are wrong, are masked together and filled by argmax.
 
-    How probable a token is, is asked with that one masked: a row for each token. Source: the scores of Salazar et al.
-    2020, "Masked Language Model Scoring" (arXiv 1910.14659).
+    Args:
+        way: `LEAST_LIKELY` asks given all other tokens, with a row for each (the scores of Salazar et al. 2020,
+            "Masked Language Model Scoring", arXiv 1910.14659); `LEAST_LIKELY_STANDING` asks with one row.
     """
     began, mask_id = time.perf_counter(), checkpoint.codec.mask_id
-    config = SamplerConfig(default_sampler("absorbing").name, draw, steps=steps, candidates=0)
+    config = SamplerConfig(default_sampler("absorbing").name, "argmax", steps=steps, candidates=0)
+    asked, rows = (probability_when_masked, damage.tokens.shape[1]) if way == LEAST_LIKELY else (own_probability, 1)
     lanes = []
     for index, tokens in enumerate(damage.tokens):
-        worst = probability_when_masked(checkpoint, tokens).argsort(stable=True)[: damage.count]
+        worst = asked(checkpoint, tokens).argsort(stable=True)[: damage.count]
         free = torch.zeros(len(tokens), dtype=torch.bool).index_fill(0, worst, True)
         canvas = canvas_of(tokens, free, mask_id)
         lanes.append(Lane.fresh(canvas, replace(config, seed=seeded(seed, index)), mask_id))
     repaired = _run(checkpoint, lanes, together)
-    nfe = [lane.nfe + damage.tokens.shape[1] for lane in lanes]
-    return Work(LEAST_LIKELY, draw, repaired, nfe, time.perf_counter() - began)
+    return Work(way, "argmax", repaired, [lane.nfe + rows for lane in lanes], time.perf_counter() - began)
 
 
 def _run(checkpoint: Checkpoint, lanes: Sequence[Lane], together: int) -> Tensor:

@@ -40,7 +40,7 @@ class Circumstances:
 
     Attributes:
         checkpoint: as `Checkpoint.as_dict` says it.
-        judge: its name, or why there is none.
+        judge: its name, or "none".
         texts: how many.
         seed: of everything that is drawn.
         versions: of the libraries.
@@ -57,7 +57,7 @@ class Circumstances:
         """Raises InputError for a seed out of range."""
         if type(seed) is not int or not 0 <= seed <= MAX_SEED:
             raise InputError(f"seed must be a whole number from 0 to {MAX_SEED:,}, not {quoted(seed)}.")
-        named = NO_JUDGE if judge is None else judge.name
+        named = "none" if judge is None else judge.name
         return cls(checkpoint.as_dict(), named, texts, seed, runs.library_versions())
 
     @property

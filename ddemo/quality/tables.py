@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ddemo import documentation
+from ddemo.compare.questions import LIKELIEST
 from ddemo.measures import Value
 from ddemo.sampling import SAMPLERS, SamplerConfig
 from ddemo.sampling.samplers.definition import BY_CLOCK
@@ -12,7 +13,8 @@ from ddemo.settings import settings_of
 def in_words(config: SamplerConfig, process: str) -> list[str]:
     """A run's sampler, draw and steps, a cell each; with the draw stand other settings that are not the default."""
     sampler = SAMPLERS[config.sampler]
-    draw = "argmax" if config.greedy else f"temperature {config.temperature:g}"
+    greedy = "argmax" if sampler.draws else LIKELIEST
+    draw = greedy if config.greedy else f"temperature {config.temperature:g}"
     told = {"sampler", "draw", "temperature", "steps", "seed"}
     usual = SamplerConfig(config.sampler).as_dict()
     others = [
