@@ -209,9 +209,10 @@ def _cells(row: Written) -> Iterator[str]:
 
 
 def _notes(result: Prose) -> Iterator[str]:
-    yield (
-        f"{result.length} tokens after the first words of held-out paragraphs; the judge wrote as many characters as "
-        "the real text has, at temperature 1."
+    yield f"{result.length} tokens after the first words of held-out paragraphs." + (
+        " The judge wrote as many characters as the real text has, at temperature 1."
+        if any(row.origin == OF_JUDGE for row in result.rows)
+        else ""
     )
     yield (
         f"Text that repeats itself has a low perplexity: read it beside distinct-2 (of all continuations together) "
