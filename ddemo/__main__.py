@@ -1,8 +1,6 @@
 """`python -m ddemo`: the same things as the page, without a browser."""
 
 import argparse
-import json
-import math
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,6 +11,7 @@ from ddemo.errors import InputError
 from ddemo.sampling import SAMPLERS, SamplerConfig
 from ddemo.sampling.config import MAX_SEED, quoted
 from ddemo.settings import SETTINGS, default_sampler, describe
+from ddemo.terminal import load, progress_bar, show
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,24 +51,24 @@ def compare(options: argparse.Namespace) -> None:
     from ddemo.measures import measured
 
     text, length = runs.checked_request(options.text, options.length)
-    checkpoint, question = _load(options), QUESTIONS[options.question]
+    checkpoint, question = load(options), QUESTIONS[options.question]
     settings = {name: value for name in SETTINGS if (value := getattr(options, name)) is not None}
     companions = companions_of(checkpoint) if question.across else {}
     plans = question.plans(settings, checkpoint.denoiser.process, options.lanes, companions)
     judge = load_judge(options.judge or None) if options.judge is not None else None
     others = partial(load_checkpoint, device=options.device, dtype=options.dtype)
     contest = set_up(checkpoint, [text], length, plans, others=others)
-    with _progress_bar("steps") as show:
+    with progress_bar("steps") as tell:
         most = max(trace.segments[-1].clock.last for trace in contest.runs)
         for step, _ in enumerate(contest.carry_out(), start=1):
-            show(step, most * len(contest.checkpoints))
+            tell(step, most * len(contest.checkpoints))
     comparison = measured(checkpoint, contest.runs, contest.groups(), judge)
     told = report.report(checkpoint, question, contest, comparison)
     if options.html:
         from ddemo.ui.compare import replay_of
 
         Path(options.html).write_text(replay_of(question, contest, comparison), encoding="utf-8")
-    _print(options, told, report.as_text(told))
+    show(options, told, report.as_text(told))
     _document(options, "compare", report.as_text(told))
 
 
@@ -84,21 +83,21 @@ def ladder(options: argparse.Namespace) -> None:
     if min(options.rungs) < 1 or not 0 <= options.seeds < MOST_LANES:
         raise InputError(f"rungs must be 1 or more, and seeds from 0 to {MOST_LANES - 1}.")
     requests = [runs.checked_request(text, options.length) for text in options.texts]
-    checkpoint = _load(options)
+    checkpoint = load(options)
     settings = {name: value for name in SETTINGS if (value := getattr(options, name, None)) is not None}
     judge = load_judge(options.judge or None) if options.judge is not None else None
-    with _progress_bar("turns and texts") as show:
+    with progress_bar("turns and texts") as tell:
         for climbed in climb(
             checkpoint, [text for text, _ in requests], settings, options.length, options.rungs, options.seeds, judge
         ):
-            show(climbed.done, climbed.all)
+            tell(climbed.done, climbed.all)
     told = {
         "checkpoint": checkpoint.as_dict(),
         "texts": options.texts,
         "length": options.length,
         "seeds": options.seeds,
     }
-    _print(options, told | climbed.as_dict(), ladder_as_text(climbed))
+    show(options, told | climbed.as_dict(), ladder_as_text(climbed))
     _document(options, "ladder", ladder_as_text(climbed))
 
 
@@ -117,11 +116,11 @@ def evaluate(options: argparse.Namespace) -> None:
 
     if not 0 <= options.seed <= MAX_SEED:
         raise InputError(f"seed must be a whole number from 0 to {MAX_SEED:,}, not {quoted(options.seed)}.")
-    checkpoint = _load(options)
+    checkpoint = load(options)
     texts = list(read_documents(options.data, options.split))
-    with _progress_bar("windows") as show:
+    with progress_bar("windows") as tell:
         measured = metrics.evaluate(
-            checkpoint, texts, options.window, options.limit, times=options.times, seed=options.seed, progress=show
+            checkpoint, texts, options.window, options.limit, times=options.times, seed=options.seed, progress=tell
         )
     report = {"checkpoint": checkpoint.as_dict(), "window": options.window, "times": options.times}
     report |= {"seed": options.seed, "limit": options.limit} | measured.to_dict()
@@ -130,17 +129,17 @@ def evaluate(options: argparse.Namespace) -> None:
         f"{report['bits_per_char']:.4f} bits a character (standard error {report['bits_per_char_stderr']:.4f})",
         f"{report['characters']:,} characters in {report['windows']:,} windows of {options.window}",
     ]
-    _print(options, report, "\n".join(lines))
+    show(options, report, "\n".join(lines))
 
 
 def bench(options: argparse.Namespace) -> None:
     """Speed of the loaded checkpoint on this machine."""
     from ddemo import benchmark
 
-    checkpoint = _load(options)
+    checkpoint = load(options)
     effort = benchmark.QUICK if options.quick else benchmark.FULL
     report = benchmark.measure(checkpoint, options.lengths, options.steps, effort)
-    _print(options, report, benchmark.as_table(report))
+    show(options, report, benchmark.as_table(report))
 
 
 def samplers(options: argparse.Namespace) -> None:
@@ -152,7 +151,7 @@ def samplers(options: argparse.Namespace) -> None:
         documentation.write(options.write, reports)
     if options.measure:
         return
-    _print(options, {"samplers": [describe(sampler) for sampler in SAMPLERS.values()]}, "\n".join(_sampler_lines()))
+    show(options, {"samplers": [describe(sampler) for sampler in SAMPLERS.values()]}, "\n".join(_sampler_lines()))
 
 
 def _measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -162,9 +161,9 @@ def _measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
     for name in options.checkpoint or sampler_table.SHIPPED:
         checkpoint = load_checkpoint(name, options.device, options.dtype)
-        with _progress_bar("samplers") as show:
-            report = sampler_table.measure_samplers(checkpoint, progress=show)
-        _print(options, report, documentation.measured(report))
+        with progress_bar("samplers") as tell:
+            report = sampler_table.measure_samplers(checkpoint, progress=tell)
+        show(options, report, documentation.measured(report))
         yield report
 
 
@@ -185,7 +184,7 @@ def examples(options: argparse.Namespace) -> None:
     """Make the recorded run again that the page opens with."""
     from ddemo.ui.examples import record
 
-    for line in record(_load(options)):
+    for line in record(load(options)):
         print(line)
 
 
@@ -201,48 +200,14 @@ def _run(options: argparse.Namespace, text: str, length: int) -> None:
         given["block_length"] = block_length_of(directory)
     config = SamplerConfig.from_values(given)
     request = runs.checked_request(text, length)
-    checkpoint = _load(options)
+    checkpoint = load(options)
     trace = runs.begin(checkpoint, *request, config)
     for note in runs.notes(trace, text):
         print(f"ddemo: {note}", file=sys.stderr)
     for _ in runs.carry_out(checkpoint, trace):
         pass
     report = runs.summary(checkpoint, trace)
-    _print(options, report, report["text"])
-
-
-def _load(options: argparse.Namespace):
-    from ddemo.denoisers import load_checkpoint
-
-    return load_checkpoint(options.checkpoint, options.device, options.dtype)
-
-
-def _print(options: argparse.Namespace, report: dict[str, Any], text: str) -> None:
-    print(json.dumps(_numbers_only(report), ensure_ascii=False) if options.json else text)
-
-
-def _numbers_only(report: dict[str, Any]) -> dict[str, Any]:
-    """The report with null where a value is not a number, which JSON cannot say: one window has no error bar."""
-    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in report.items()}
-
-
-class _progress_bar:
-    """A tqdm bar on stderr as a context manager, giving a callback (done, total)."""
-
-    def __init__(self, unit: str):
-        from tqdm import tqdm
-
-        self._bar = tqdm(unit=f" {unit}", file=sys.stderr)
-
-    def __enter__(self) -> Callable[[int, int], None]:
-        def show(done: int, total: int) -> None:
-            self._bar.total = total
-            self._bar.update(done - self._bar.n)
-
-        return show
-
-    def __exit__(self, *_) -> None:
-        self._bar.close()
+    show(options, report, report["text"])
 
 
 def _option(name: str) -> str:
@@ -252,6 +217,7 @@ def _option(name: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     from ddemo.compare import QUESTIONS
     from ddemo.denoisers.loading import DEFAULT_CHECKPOINT, DEVICES, DTYPES
+    from ddemo.quality import commands as quality
 
     parser = argparse.ArgumentParser(prog="python -m ddemo", description=__doc__.partition(": ")[2])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -307,6 +273,7 @@ def _parser() -> argparse.ArgumentParser:
     measuring.add_argument("--limit", type=int, help="about how many characters to read, for a quick look")
     measuring.add_argument("--seed", type=int, default=0)
     measuring.add_argument("--json", action="store_true")
+    quality.add_commands(add)
     timing = add(bench)
     timing.add_argument("--lengths", type=int, nargs="+", help="canvas lengths in tokens (default 32 64 128 256)")
     timing.add_argument("--quick", action="store_true", help="fewer repeats: to see that it works")

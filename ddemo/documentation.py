@@ -59,7 +59,7 @@ def listing() -> str:
     """All samplers in Markdown, under the headings of their groups."""
     groups = dict.fromkeys(sampler.group for sampler in SAMPLERS.values())
     return "\n\n".join(
-        f"### {group}\n\n" + _table(LISTED, [_listed(s) for s in SAMPLERS.values() if s.group == group])
+        f"### {group}\n\n" + table(LISTED, [_listed(s) for s in SAMPLERS.values() if s.group == group])
         for group in groups
     )
 
@@ -86,7 +86,7 @@ def measured(report: dict[str, Any]) -> str:
     if exact:
         head.append("total variation")
         rows = [[*cells, f"{row['total_variation']:.3f}"] for cells, row in zip(rows, report["rows"], strict=True)]
-    parts = [_table(head, rows, numbers_from=2), _circumstances(report)]
+    parts = [table(head, rows, numbers_from=2), _circumstances(report)]
     if exact:
         floor = report["total_variation_floor"]
         parts.append(f"As many texts from the truth itself are at a total variation of {floor:.3f} on average.")
@@ -117,7 +117,7 @@ def _circumstances(report: dict[str, Any]) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int | None = None) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int | None = None) -> str:
     """Markdown; columns from `numbers_from` on are aligned to the right."""
     cells = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
     ruler = ["---:" if numbers_from is not None and i >= numbers_from else "---" for i in range(len(head))]

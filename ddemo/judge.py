@@ -75,6 +75,41 @@ class Judge:
             judged = first + len(part)
         return total
 
+    @torch.inference_mode()
+    def continue_text(self, text: str, characters: int, generator: torch.Generator) -> str:
+        """What the judge itself writes after a text: ancestral sampling at temperature 1.
+
+        Special tokens are not drawn, so that the text does not end before it is long enough.
+
+        Args:
+            text: at least one token of the judge's.
+            characters: how long the continuation is; it is cut there, in the middle of a word if need be.
+            generator: on the CPU.
+
+        Raises:
+            InputError: text and continuation are longer than the judge reads at once.
+            ValueError: the text is empty.
+        """
+        begun = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+        if not begun:
+            raise ValueError("text must have at least one token, not ''")
+        ids, unread, cache, written = list(begun), begun, None, ""
+        specials = torch.tensor(self.tokenizer.all_special_ids, dtype=torch.int64)
+        while len(written) < characters:
+            if len(ids) >= self.window:
+                raise InputError(f"The judge writes no further than {self.window:,} tokens: ask for a shorter text.")
+            given = torch.tensor([unread], device=self.model.device)
+            answer = self.model(input_ids=given, past_key_values=cache, use_cache=True)
+            p = answer.logits[0, -1].double().cpu().index_fill(0, specials, -math.inf).softmax(-1)
+            unread, cache = [int(torch.multinomial(p, 1, generator=generator))], answer.past_key_values
+            ids += unread
+            # Characters may be spread over tokens: only those that are complete count.
+            written = self._decoded(ids)[len(self._decoded(begun)) :].rstrip("\ufffd")
+        return written[:characters]
+
+    def _decoded(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
 
 def load_judge(name: str | None = None, device: str = "cpu") -> Judge:
     """The judge that is installed, or one by its path or Hub id.

@@ -46,15 +46,25 @@ def begin(checkpoint: Checkpoint, text: str, length: int, config: SamplerConfig)
         InputError: the text cannot be read, is too long or has nothing to fill, or the settings do not fit it or the
             checkpoint's noise.
     """
-    denoiser, codec = checkpoint.denoiser, checkpoint.codec
-    check_process(config, denoiser.process, checkpoint.id)
-    canvas = read_text(text, length, codec, denoiser.max_length)
-    clock = fresh_clock(canvas, config, codec.mask_id)
+    check_process(config, checkpoint.denoiser.process, checkpoint.id)
+    canvas = read_text(text, length, checkpoint.codec, checkpoint.denoiser.max_length)
+    return begin_on(checkpoint, canvas, config)
+
+
+def begin_on(checkpoint: Checkpoint, canvas: Canvas, config: SamplerConfig) -> Trace:
+    """As `begin`, of a canvas with masks that is within the checkpoint's limit.
+
+    Raises:
+        InputError: the settings do not fit the canvas or the checkpoint's noise.
+    """
+    check_process(config, checkpoint.denoiser.process, checkpoint.id)
+    mask_id = checkpoint.codec.mask_id
+    clock = fresh_clock(canvas, config, mask_id)
     canvas = _noised(checkpoint, canvas, config, 0)
     trace = Trace(
         checkpoint=checkpoint.as_dict(),
         config=config,
-        mask_id=codec.mask_id,
+        mask_id=mask_id,
         segments=[Segment(canvas, clock)],
         versions=library_versions(),
     )

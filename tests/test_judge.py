@@ -74,6 +74,45 @@ def test_too_short_a_text_has_no_perplexity(tiny_judge):
     assert tiny_judge.perplexity("The old") > 1
 
 
+def test_what_the_judge_writes_is_drawn_token_by_token(tiny_judge):
+    """By hand: a pass of its own for every token, without what the model keeps of the passes before."""
+    text, count = "The old sailor", 24
+    ids = tiny_judge.tokenizer(text, add_special_tokens=False)["input_ids"]
+    generator, written = torch.Generator().manual_seed(7), ""
+    while len(written) < count:
+        with torch.inference_mode():
+            logits = tiny_judge.model(input_ids=torch.tensor([ids])).logits[0, -1].double()
+        logits = logits.index_fill(0, torch.tensor(tiny_judge.tokenizer.all_special_ids), -math.inf)
+        ids.append(int(torch.multinomial(logits.softmax(-1), 1, generator=generator)))
+        written = tiny_judge.tokenizer.decode(ids)[len(text) :].rstrip("\ufffd")
+    found = tiny_judge.continue_text(text, count, torch.Generator().manual_seed(7))
+    assert found == written[:count] and len(found) == count
+    assert tiny_judge.continue_text(text, count, torch.Generator().manual_seed(8)) != found
+
+
+def test_what_the_judge_writes_has_its_law(tiny_judge):
+    """The first token after a text: shares of single characters against their probabilities."""
+    text, draws, generator = "The", 400, torch.Generator().manual_seed(0)
+    ids = torch.tensor([tiny_judge.tokenizer(text, add_special_tokens=False)["input_ids"]])
+    with torch.inference_mode():
+        p = tiny_judge.model(input_ids=ids).logits[0, -1].double()
+    p = p.index_fill(0, torch.tensor(tiny_judge.tokenizer.all_special_ids), -math.inf).softmax(-1)
+    likeliest = int(p.argmax())
+    first = tiny_judge.tokenizer.decode([likeliest])[0]
+    share = sum(tiny_judge.continue_text(text, 1, generator) == first for _ in range(draws)) / draws
+    same = sum(float(p[i]) for i in range(len(p)) if tiny_judge.tokenizer.decode([i])[:1] == first)
+    assert 0.02 < same < 0.98 and abs(share - same) < 5 * math.sqrt(same * (1 - same) / draws) + 0.01
+
+
+def test_what_the_judge_cannot_write(tiny_judge):
+    generator = torch.Generator().manual_seed(0)
+    assert tiny_judge.continue_text("The old", 0, generator) == ""
+    with pytest.raises(ValueError, match="at least one token"):
+        tiny_judge.continue_text("", 5, generator)
+    with pytest.raises(InputError, match=f"no further than {CONTEXT} tokens"):
+        tiny_judge.continue_text("The old", 4000, generator)
+
+
 def test_names_of_special_tokens_in_a_text_are_characters(tiny_judge):
     text = "The sea <|endoftext|> and"
     ids = tiny_judge.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]

@@ -544,3 +544,16 @@ def test_whatever_is_sent_to_continue_is_a_run_or_a_sentence(tiny, step, row, se
     else:
         assert (branch.tokens_at(branch.last_step) == branch.mask_id).any()
         next(runs.carry_out(tiny, branch))
+
+
+def test_a_run_on_a_canvas_is_that_of_its_text(tiny):
+    """`begin` reads a text; `begin_on` takes the canvas as it is."""
+    config = SamplerConfig(steps=3, seed=4)
+    of_text = runs.begin(tiny, "The old [MASK:5] sea", 0, config)
+    canvas = of_text.segments[0].canvas
+    of_canvas = runs.begin_on(tiny, canvas, config)
+    for trace in (of_text, of_canvas):
+        list(runs.carry_out(tiny, trace))
+    assert torch.equal(of_text.tokens_at(3), of_canvas.tokens_at(3)) and of_text.nfe == of_canvas.nfe == 3
+    with pytest.raises(InputError, match="sampler must be one for absorbing noise"):
+        runs.begin_on(tiny, canvas, SamplerConfig("ddpm"))
