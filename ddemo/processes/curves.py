@@ -91,9 +91,7 @@ D3PM_LINEAR = staircase(
     d3pm_linear_betas,
 )
 
-CURVES = SCHEDULES | {
-    schedule.name: schedule for schedule in (POLYNOMIAL, LATE_COSINE, CONSTANT_RATE, D3PM_LINEAR)
-}
+CURVES = SCHEDULES | {schedule.name: schedule for schedule in (POLYNOMIAL, LATE_COSINE, CONSTANT_RATE, D3PM_LINEAR)}
 
 
 def curve(name: str) -> Schedule:

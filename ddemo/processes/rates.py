@@ -7,6 +7,7 @@ Source: Campbell et al. 2022 (tau-LDR, arXiv 2205.14987), section 3; SEDD (arXiv
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -25,7 +26,10 @@ def absorbing_rates(size: int, mask: int = -1) -> Tensor:
 
 
 def uniform_rates(size: int) -> Tensor:
-    """11^T / K - I: redrawn at rate 1, and P(t) is `transitions.uniform(1 - alpha(t))`. SEDD's paper has K times it."""
+    """11^T / K - I: redrawn at rate 1, and P(t) is `transitions.uniform(1 - alpha(t))`.
+
+    SEDD's paper has K times these rates, its code has these.
+    """
     check_size(size)
     return 1.0 / size - torch.eye(size, dtype=torch.float64)
 
@@ -129,7 +133,7 @@ def solve(
         ValueError: times fall, or beta is infinite or no number at one of them, as where a schedule ends at alpha 0.
     """
     laws = [law.to(torch.float64)]
-    for start, end in zip(times[:-1], times[1:], strict=True):
+    for start, end in pairwise(times):
         if not end >= start:
             raise ValueError(f"times must rise, and {end} comes after {start}")
         p, h = laws[-1], (end - start) / substeps

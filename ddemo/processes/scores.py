@@ -1,4 +1,4 @@
-"""Continuous time, backwards: concrete scores, the reverse rates that they give, and what one Euler step makes of them.
+"""Continuous time, backwards: concrete scores, the reverse rates that they give, and one step taken with them.
 
 The score of x_t is s(y) = p_t(y) / p_t(x_t) [K], 1 at y = x_t. The reverse process goes from x_t to y at the rate
 beta(t) R(y, x_t) s(y), R the forward rates in rows (`ddemo.processes.rates`); in the columns of SEDD (arXiv
@@ -60,7 +60,7 @@ def reverse_rates(scores: Tensor, x_t: int, rates: Tensor, beta: float = 1.0) ->
 
 
 def reverse_rate_matrix(marginal: Tensor, rates: Tensor, beta: float = 1.0) -> Tensor:
-    """All rows of the reverse rates [K, K] where the marginal p_t [K] is known; zeros for an x_t that never occurs."""
+    """All rows of the reverse rates [K, K] for a known marginal p_t [K]; zeros for an x_t that never occurs."""
     rows = [
         reverse_rates(concrete_scores(marginal, x), x, rates, beta) if marginal[x] > 0.0 else torch.zeros(len(rates))
         for x in range(len(rates))
@@ -75,7 +75,7 @@ class Step:
     Attributes:
         entries: [K], which sum to one; probabilities only if none is negative.
         negative: [K] bool, the entries that are no probabilities.
-        excess: minus the sum of those, 0 for a law; half the distance from the nearest law is at least that.
+        excess: minus the sum of those; 0 for a law.
     """
 
     entries: Tensor
@@ -118,7 +118,7 @@ def euler_step(reverse: Tensor, x_t: int, dt: float) -> Step:
 
 
 def longest_step(reverse: Tensor, x_t: int) -> float:
-    """The dt at which an Euler step leaves x_t for certain: 1 / the rate of leaving; infinite where it never leaves."""
+    """The dt at which an Euler step leaves x_t for certain: 1 / the rate of leaving, infinite where that is 0."""
     leaving = -float(reverse[x_t])
     return 1.0 / leaving if leaving > 0.0 else float("inf")
 

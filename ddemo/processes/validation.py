@@ -91,4 +91,6 @@ def _check_sums(name: str, sums: Tensor, wanted: float, scale: float = 1.0) -> N
     off = (sums - wanted).abs()
     if (off > TOLERANCE * scale).any():
         row = int(off.argmax())
-        raise ValueError(f"{name} must have rows that sum to {wanted:g}, and row {row} sums to {sums[row].item():.6g}")
+        raise ValueError(
+            f"{name} must have rows that sum to {wanted:g}, and row {row} sums to {sums[row].item():.6g}"
+        )
