@@ -1,5 +1,7 @@
 """What noise has left of a text: how many tokens it has hit, and how much x_t still tells about x_0, in nats."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -20,8 +22,8 @@ def binomial(length: int, hit: float, missed: float) -> Tensor:
     """[L + 1] the law of the number of hits, given both probabilities so that neither end loses digits."""
     if length < 0:
         raise ValueError(f"length must not be negative, and is {length}")
+    ways = torch.tensor([math.log(math.comb(length, n)) for n in range(length + 1)], dtype=torch.float64)
     count = torch.arange(length + 1, dtype=torch.float64)
-    ways = torch.lgamma(torch.tensor(length + 1.0)) - torch.lgamma(count + 1) - torch.lgamma(length - count + 1)
     hit, missed = (torch.tensor(x, dtype=torch.float64) for x in (hit, missed))
     return torch.exp(ways + torch.xlogy(count, hit) + torch.xlogy(length - count, missed))
 
@@ -54,7 +56,9 @@ def mutual_information(initial: Tensor, transition: Tensor) -> float:
 def _divergences(q: Tensor, here: Tensor) -> Tensor:
     """q log(q / here) - q + here: never negative, and where both sum to 1 the sum is the divergence in nats."""
     excess = (q - here) / here.clamp_min(1e-300)
-    return torch.where(q > 0.0, q * (torch.log1p(excess) - excess / (1.0 + excess)), here)
+    near = q * (torch.log1p(excess) - excess / (1.0 + excess))
+    far = torch.xlogy(q, q / here.clamp_min(1e-300)) - q + here
+    return torch.where(excess.abs() < 0.5, near, far)
 
 
 def absorbing_information(initial: Tensor, alpha: float) -> float:

@@ -68,7 +68,7 @@ def neighbour_rates(embeddings: Tensor, neighbours: int) -> Tensor:
         raise ValueError(f"neighbours must be 1 to {size - 1}, not {neighbours}")
     points = embeddings.to(torch.float64)
     distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(torch.inf)
-    nearest = distances.argsort(-1, stable=True)[:, :neighbours]
+    nearest = distances.argsort(dim=-1, stable=True)[:, :neighbours]
     graph = torch.zeros(size, size, dtype=torch.float64).scatter_(1, nearest, 1.0)
     return with_diagonal((graph + graph.T) / (2 * neighbours))
 

@@ -38,7 +38,7 @@ def first_hitting(world: ExactWorld, draw: str = "categorical") -> Tensor:
     Source: Zheng et al. 2024 (arXiv 2409.02908), first-hitting sampler.
     """
     walk = _Walk(world, draw)
-    share = walk.masked / walk.masked.sum(1, keepdim=True).clamp_min(1)  # [S, L]
+    share = walk.masked.double() / walk.masked.sum(1, keepdim=True).clamp_min(1)  # [S, L]
     for _ in range(world.length):
         before, after = walk.mass, torch.zeros_like(walk.mass)
         for position in range(world.length):
@@ -58,7 +58,7 @@ def top_k(world: ExactWorld, count: int, draw: str = "categorical") -> Tensor:
     _check_positive("count", count)
     walk = _Walk(world, draw)
     confidence = torch.where(walk.masked, walk.confidence, -1.0)
-    rank = confidence.argsort(1, descending=True, stable=True).argsort(1)
+    rank = confidence.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     for _ in range(-(-world.length // count)):
         walk.step((rank < count).to(torch.float64))
     return walk.law()

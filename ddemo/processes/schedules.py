@@ -36,7 +36,8 @@ class Schedule:
     def noised(self, t: float) -> float:
         """1 - alpha(t), the probability that a token has been hit by noise, to full precision near t = 0."""
         check_time(t)
-        return self.noise(t) if self.noise else 1.0 - self.alpha(t)
+        kept = self.alpha(t)
+        return self.noise(t) if self.noise and kept > 0.5 else 1.0 - kept
 
     def sigma(self, t: float) -> float:
         """-log alpha(t), the total noise; infinite where nothing survives. Source: SEDD (arXiv 2310.16834)."""
@@ -78,9 +79,8 @@ class Schedule:
 
     def lost(self, t: float, s: float) -> float:
         """1 - `kept`, without losing digits when both times are near 0."""
-        _check_order(t, s)
-        kept = self.alpha(s)
-        return (self.noised(t) - self.noised(s)) / kept if kept > 0.0 else 1.0
+        kept = self.kept(t, s)
+        return (self.noised(t) - self.noised(s)) / self.alpha(s) if kept > 0.5 else 1.0 - kept
 
     def stay(self, t: float, s: float) -> float:
         """(1 - alpha(s)) / (1 - alpha(t)) for s <= t: q(x_s = mask | x_t = mask), to full precision near t = 0.
