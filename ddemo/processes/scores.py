@@ -29,7 +29,10 @@ def concrete_scores(marginal: Tensor, x_t: int) -> Tensor:
 def scores_from(p: Tensor, x_t: int, to_t: Tensor) -> Tensor:
     """The same from what a denoiser says: s(y) = sum over x_0 of p(x_0 | x_t) q(y | x_0) / q(x_t | x_0) [K].
 
-    Source: SEDD, section 3, by Bayes' rule; for masks it is p(y) alpha / (1 - alpha), RADD (arXiv 2406.03736), eq. 3.
+    It is `concrete_scores` for every y that can turn into x_t, and no other has a reverse rate. Where a y comes from
+    an x_0 that x_t cannot come from, as one word from another's under absorbing noise, p(x_0 | x_t) says nothing of
+    that y and its ratio is too small. Source: SEDD, section 3, by Bayes' rule; for masks it is p(y) alpha /
+    (1 - alpha), RADD (arXiv 2406.03736), eq. 3.
 
     Raises:
         ValueError: p holds for possible an x_0 that cannot turn into x_t.
