@@ -15,15 +15,16 @@ def score_entropy(scores: Tensor, ratios: Tensor, weights: Tensor) -> Tensor:
     Args:
         scores: [..., K], what a model says of p_t(y) / p_t(x_t).
         ratios: [..., K], what is true of it; r = 0 leaves s(y).
-        weights: [..., K] of at least 0; 0 at y = x_t.
+        weights: [..., K] of at least 0, and 0 at y = x_t; where it is 0 nothing else is read.
 
     Source: SEDD, definition 3.1. It is the Bregman divergence of r log r.
     """
     excess = scores - ratios
-    # r (s / r - 1 - log(s / r)): the difference is formed before the logarithm, for s close to r
-    near = ratios.clamp_min(1e-300)
-    divergence = excess - ratios * torch.log1p(excess / near)
-    return (weights * torch.where(ratios > 0.0, divergence, scores)).sum(-1)
+    near = excess - ratios * torch.log1p(excess / ratios)  # keeps the digits of a score close to its ratio
+    far = excess - torch.xlogy(ratios, scores / ratios)
+    divergence = torch.where(excess.abs() < 0.5 * ratios, near, far)
+    divergence = torch.where(ratios > 0.0, divergence, scores)
+    return torch.where(weights > 0.0, weights * divergence, 0.0).sum(-1)
 
 
 def integrand(x_0: int, scores: Tensor, to_t: Tensor, rates: Tensor, beta: float = 1.0) -> float:

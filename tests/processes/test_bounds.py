@@ -113,7 +113,7 @@ def test_the_terms_for_masks_are_those_of_the_dense_bound_and_of_all_paths(name,
         surprise = bounds.surprise_by_count(torch.tensor(text), WORLD.given)
         terms = bounds.mask_terms(surprise, noised)
         dense = bounds.variational_bound(TEXTS.index(text), matrices, reverse, prior)
-        assert dense.prior == 0.0
+        assert dense.prior == pytest.approx(0.0, abs=1e-15)
         torch.testing.assert_close(terms[1:], dense.steps, **EXACTLY)
         assert float(terms[0]) == pytest.approx(dense.reconstruction, rel=1e-12)
         if steps < 3:
@@ -196,7 +196,7 @@ def test_the_integrand_is_the_weighted_mean_over_all_masks(name, t):
 
 
 def test_the_integrand_is_finite_at_both_ends_of_time():
-    """At t = 0 one token alone is masked, -alpha'(0) L c_1; just after, the weight is 1e300 and its share as small."""
+    """At t = 0 one token alone is masked, -alpha'(0) L c_1; just after, its weight is 1e300."""
     surprise = bounds.surprise_by_count(torch.tensor([1, 0, 2]), uneven)
     for t in (0.0, 1e-300):
         assert bounds.mask_integrand(surprise, CURVES["linear"], t) == pytest.approx(
