@@ -16,19 +16,19 @@ from ddemo.processes.validation import law as checked_law
 
 
 def d3pm_linear(steps: int, start: float = 1e-4, stop: float = 0.02) -> Tensor:
-    """In even steps from start to stop. Source: D3PM (arXiv 2107.03006), section 3.3, after DDPM."""
+    """In even steps from start to stop. Source: D3PM (arXiv 2107.03006), section 3.2, after DDPM."""
     _check_steps(steps)
     return check_betas(torch.tensor(schedules.d3pm_linear_betas(steps, start, stop), dtype=torch.float64))
 
 
 def d3pm_cosine(steps: int) -> Tensor:
-    """The cosine schedule, the last beta cut off at 0.999. Source: D3PM, section 3.3, for uniform noise."""
+    """The cosine schedule, the last beta cut off at 0.999. Source: D3PM, section 3.2, for uniform noise."""
     _check_steps(steps)
     return torch.tensor(schedules.d3pm_cosine_betas(steps), dtype=torch.float64)
 
 
 def d3pm_absorbing(steps: int) -> Tensor:
-    """beta_k = 1 / (T - k + 1), with which alpha_k = 1 - k / T: the linear schedule. Source: D3PM, section 3.3."""
+    """beta_k = 1 / (T - k + 1), with which alpha_k = 1 - k / T: the linear schedule. Source: D3PM, section 3.2."""
     _check_steps(steps)
     return 1.0 / torch.arange(steps, 0, -1, dtype=torch.float64)
 
@@ -48,7 +48,7 @@ def of_mutual_information(initial: Tensor, transition: Callable[[float], Tensor]
     """The noise sigma_0 .. sigma_T [T + 1] at which x_k has told 1 - k / T of what x_0 is: I(x_k; x_0) falls evenly.
 
     For absorbing noise, alpha = e^-sigma is 1 - k / T, and the betas are `d3pm_absorbing`. The last sigma is
-    infinite, since all is forgotten only then. Source: D3PM, section 3.3, t / T = 1 - I(x_t; x_0) / H(x_0).
+    infinite, since all is forgotten only then. Source: D3PM, section 3.2 and appendix A.7.
 
     Args:
         initial: [K], the law of x_0.
@@ -118,7 +118,7 @@ def betas_of(alphas: Tensor) -> Tensor:
 def loss_weights(betas: Tensor) -> Tensor:
     """(alpha_(k-1) - alpha_k) / (1 - alpha_k) [T]: what multiplies the cross-entropy at a mask in step k's term.
 
-    Source: the absorbing bound of D3PM, appendix A.3; MDLM (arXiv 2406.07524), eq. 8.
+    Source: the absorbing bound of D3PM, appendix A.3; MDLM (arXiv 2406.07524), at finite T.
 
     Raises:
         ValueError: nothing is noised after the first step.

@@ -118,7 +118,7 @@ def mask_integrand(surprise: Tensor, schedule: Schedule, t: float) -> float:
     """-alpha'(t) / (1 - alpha(t)) times the mean surprise at t, nats for each unit of time; finite at both ends.
 
     The weight, which is infinite at t = 0, is divided into the binomial law of the number of masks, which has no mask
-    there. Source: MDLM, eq. 10; MD4 (arXiv 2406.04329), eq. 4.
+    there. Source: MDLM, eq. 10; MD4 (arXiv 2406.04329).
 
     Raises:
         ValueError: t is not in [0, 1], or the schedule has no derivative.
@@ -140,8 +140,8 @@ def mask_terms(surprise: Tensor, noised: Tensor) -> Tensor:
     Args:
         noised: [T + 1], 1 - alpha_0 = 0 rising to 1 - alpha_T.
 
-    Source: D3PM, appendix A.3; MDLM (arXiv 2406.07524), eq. 8: (alpha_(k-1) - alpha_k) / (1 - alpha_k) times the mean
-    surprise after k steps.
+    Each is (alpha_(k-1) - alpha_k) / (1 - alpha_k) times the mean surprise after k steps. Source: D3PM, appendix A.3;
+    MDLM (arXiv 2406.07524), at finite T.
 
     Raises:
         ValueError: noised does not rise from 0 within [0, 1], or does not rise at the first step.

@@ -47,7 +47,7 @@ def mutual_information(initial: Tensor, transition: Tensor) -> float:
     """I(x_t; x_0) = H(x_t) - H(x_t | x_0) in nats, for the law of x_0 [K] and q(x_t | x_0) [K, K].
 
     It is summed as the mean divergence of q(x_t | x_0) from q(x_t), for the difference of entropies loses all digits
-    when little is left to tell. Source: Shannon 1948; in D3PM (arXiv 2107.03006), section 3.3, it sets the schedule.
+    when little is left to tell. Source: Shannon 1948; in D3PM (arXiv 2107.03006), section 3.2, it sets the schedule.
     """
     initial = checked_law(initial, len(transition), "initial")
     return float((initial[:, None] * _divergences(transition, (initial @ transition)[None])).sum())

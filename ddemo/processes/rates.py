@@ -51,7 +51,7 @@ def neighbour_rates(embeddings: Tensor, neighbours: int) -> Tensor:
     """From the graph G of each symbol's k nearest others: (G + G^T) / (2 k) off the diagonal; symmetric.
 
     Symmetric rates make the noise doubly stochastic, so that it ends uniform wherever the graph is connected.
-    Source: D3PM (arXiv 2107.03006), appendix A.2.4. Equal distances go to the earlier symbol.
+    Source: D3PM (arXiv 2107.03006), appendix A.2.4, eq. 9. Equal distances go to the earlier symbol.
 
     Args:
         embeddings: [K, D].

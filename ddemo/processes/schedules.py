@@ -60,7 +60,7 @@ class Schedule:
         """-alpha'(t) / (1 - alpha(t)): the rate at which a noised token turns clean as time runs backwards.
 
         It is the weight of the cross-entropy in the continuous-time bound for masks: MDLM (arXiv 2406.07524), eq. 10,
-        MD4 (arXiv 2406.04329), eq. 4; 1 / t on the linear schedule.
+        and MD4 (arXiv 2406.04329); 1 / t on the linear schedule.
 
         Raises:
             ValueError: the schedule has no derivative, or t = 0, where the rate is infinite.

@@ -32,7 +32,7 @@ def scores_from(p: Tensor, x_t: int, to_t: Tensor) -> Tensor:
     It is `concrete_scores` for every y that can turn into x_t, and no other has a reverse rate. Where a y comes from
     an x_0 that x_t cannot come from, as one word from another's under absorbing noise, p(x_0 | x_t) says nothing of
     that y and its ratio is too small. Source: SEDD, section 3, by Bayes' rule; for masks it is p(y) alpha /
-    (1 - alpha), RADD (arXiv 2406.03736), eq. 3.
+    (1 - alpha), RADD (arXiv 2406.03736), theorem 1.
 
     Raises:
         ValueError: p holds for possible an x_0 that cannot turn into x_t.

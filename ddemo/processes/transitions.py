@@ -26,7 +26,7 @@ def absorbing(noise: float | Tensor, size: int, mask: int = -1) -> Tensor:
 def uniform(noise: float | Tensor, size: int) -> Tensor:
     """(1 - beta) I + beta 11^T / K: with probability beta a token is drawn anew, perhaps as itself.
 
-    Source: D3PM, appendix A.2.1; multinomial diffusion (arXiv 2102.05379), eq. 11.
+    Source: D3PM, appendix A.2.1; multinomial diffusion (arXiv 2102.05379).
     """
     check_size(size)
     return _keep(_probability(noise), torch.full((size, size), 1.0 / size, dtype=torch.float64))
@@ -35,7 +35,8 @@ def uniform(noise: float | Tensor, size: int) -> Tensor:
 def hybrid(to_mask: float | Tensor, redrawn: float | Tensor, size: int, mask: int = -1) -> Tensor:
     """Mask and uniform: a word turns into the mask, or is drawn anew from the K - 1 words, or stays; a mask stays.
 
-    Source: VQ-Diffusion (arXiv 2111.14822), eq. 7, its mask-and-uniform strategy. For many steps see `hybrid_noise`.
+    For many steps see `hybrid_noise`. Source: VQ-Diffusion (arXiv 2111.14822), its mask-and-uniform strategy. D3PM
+    (section 4, for BERT) draws anew among all K, the mask included, so that its masks do not stay.
 
     Raises:
         ValueError: the two probabilities exceed 1 together.
@@ -55,7 +56,7 @@ def hybrid_noise(to_mask: Tensor, redrawn: Tensor) -> tuple[Tensor, Tensor]:
     """What `hybrid` is given for Q_bar_1 .. Q_bar_T [T], from what its single steps were given [T].
 
     A word is no mask with probability M = (1 - m_1) ... (1 - m_t) and untouched with A = (1 - m_1 - u_1) ..., so that
-    it has been redrawn with M - A. Source: VQ-Diffusion (arXiv 2111.14822), eq. 8.
+    it has been redrawn with M - A. Source: VQ-Diffusion (arXiv 2111.14822), cumulative form.
     """
     to_mask, redrawn = torch.broadcast_tensors(_probability(to_mask), _probability(redrawn))
     unmasked = torch.cumsum(torch.log1p(-to_mask), 0)
@@ -89,7 +90,7 @@ def gaussian(beta: float | Tensor, size: int) -> Tensor:
 def nearest_neighbour(noise: float, embeddings: Tensor, neighbours: int) -> Tensor:
     """exp(noise R) of `ddemo.processes.rates.neighbour_rates`: symbols turn into those that lie close by.
 
-    Steps multiply by adding their noise: Q_bar_t has the sum of the steps'. Source: D3PM, appendix A.2.4.
+    Steps multiply by adding their noise: Q_bar_t has the sum of the steps'. Source: D3PM, appendix A.2.4, eq. 9.
     """
     return exponential(neighbour_rates(embeddings, neighbours), noise)
 
