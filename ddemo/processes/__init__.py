@@ -1,10 +1,11 @@
 """Pure maths of the noise: schedules and transition, marginal and posterior probabilities.
 
-`schedules`, `curves`, `betas` and `information` say how much noise there is; `absorbing`, `uniform` and `gaussian` are
-the closed forms that samplers run on; `transitions`, `chains` and `posteriors` are the same and more as matrices over
-small alphabets; `rates`, `scores` and `gillespie` are continuous time; `bounds` and `score_entropy` are what training
-lowers; `relaxation` is argmax as a limit; `exact` and `reached` are a world whose truth is known and what samplers
-make of it.
+- How much noise: `schedules` of the samplers, more `curves`, `betas` of discrete steps, `information` that is left.
+- Closed forms for a vocabulary, which samplers run on: `absorbing`, `uniform`, and `gaussian` on embeddings.
+- Matrices for small alphabets: `transitions`, `chains` of them, `posteriors`; `validation` of a person's own.
+- Continuous time: `rates` forwards, `scores` backwards, paths by `gillespie`.
+- What training lowers: `bounds`, `score_entropy`. Argmax as a limit: `relaxation`.
+- A world whose truth is known: `exact`, and what samplers make of it: `reached`.
 """
 
 from ddemo.processes.schedules import LINEAR, SCHEDULES, Schedule
