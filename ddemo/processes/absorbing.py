@@ -7,6 +7,9 @@ give those two probabilities; the times are t before the step and s < t after it
 
 import math
 
+import torch
+from torch import Tensor
+
 
 def stay_masked(alpha_t: float, alpha_s: float) -> float:
     """q(x_s = mask | x_t = mask) for s < t: (1 - alpha_s) / (1 - alpha_t).
@@ -20,6 +23,28 @@ def stay_masked(alpha_t: float, alpha_s: float) -> float:
     if not (0.0 <= alpha_t <= alpha_s <= 1.0 and alpha_t < 1.0):
         raise ValueError(f"needs 0 <= alpha_t <= alpha_s <= 1 and alpha_t < 1, got {alpha_t} and {alpha_s}")
     return (1.0 - alpha_s) / (1.0 - alpha_t)
+
+
+def mean_posterior(p: Tensor, standing: Tensor, stay: float, mask_id: int) -> Tensor:
+    """p(x_s | x_t) [N, V]: a mask stays with probability `stay`, else its token is drawn from p; a token stays.
+
+    For a one-hot p it is q(x_s | x_t, x_0), where x_0 can turn into x_t. Weighted with the joint (D3PM, eq. 4) it is
+    the same law, since a mask tells nothing of x_0. Source: MDLM (arXiv 2406.07524), eq. 6 and 7.
+
+    Args:
+        p: [N, V] float64, each row sums to 1; the mask's own entry is 0.
+        standing: [N] int64, x_t.
+        stay: `stay_masked`, or `Schedule.stay`, which is as exact near t = 0 as anywhere.
+
+    Raises:
+        ValueError: stay is not in [0, 1], or p expects a mask.
+    """
+    if not 0.0 <= stay <= 1.0:
+        raise ValueError(f"stay must be in [0, 1], not {stay}")
+    if (p[:, mask_id] != 0.0).any():
+        raise ValueError(f"p must be 0 at the mask, not {p[:, mask_id].abs().max().item()}: no text has one")
+    here = torch.zeros_like(p).scatter_(1, standing[:, None], 1.0)
+    return torch.where((standing == mask_id)[:, None], stay * here + (1.0 - stay) * p, here)
 
 
 def score_scale(alpha: float) -> float:

@@ -178,7 +178,7 @@ class ExactWorld:
         half = self.length // 2
         left, right = factors[:, :half], factors[:, half:]
         halves = self.joint.reshape(size**half, -1)  # [K^half, K^(L - half)]
-        odds = torch.cat([_contract(_outer(right) @ halves.T, left), _contract(_outer(left) @ halves, right)], 1)
+        odds = torch.cat([_contract(outer(right) @ halves.T, left), _contract(outer(left) @ halves, right)], 1)
         return _normalised(odds[:, :n]).reshape(*batch, n, size)
 
     # What parallel commits cost
@@ -275,7 +275,7 @@ def split_words(text: str, words: Sequence[str] = WORDS) -> list[str]:
     return found
 
 
-def _outer(factors: Tensor) -> Tensor:
+def outer(factors: Tensor) -> Tensor:
     """[B, m, K] -> the products [B, K^m] of one entry from each of the m rows."""
     product = torch.ones(len(factors), 1, dtype=factors.dtype)
     for factor in factors.unbind(1):
@@ -291,8 +291,8 @@ def _contract(odds: Tensor, factors: Tensor) -> Tensor:
     half = count // 2
     left, right = factors[:, :half], factors[:, half:]
     halves = odds.unflatten(1, (size**half, size ** (count - half)))
-    over_right = (halves @ _outer(right)[:, :, None]).squeeze(2)
-    over_left = (_outer(left)[:, None, :] @ halves).squeeze(1)
+    over_right = (halves @ outer(right)[:, :, None]).squeeze(2)
+    over_left = (outer(left)[:, None, :] @ halves).squeeze(1)
     return torch.cat([_contract(over_right, left), _contract(over_left, right)], 1)
 
 
