@@ -74,6 +74,9 @@ class Plan:
         self.space = denoiser.space if self.process == "gaussian" else None  # where words are among latents
         self.blocks = blocks_of(lane.canvas, config, self.may_rewrite, self.mask_id)
         self.open = torch.stack(self.blocks).any(0)
+        # Where a run goes on after an edit, most of a block in which tokens may go again stands already.
+        whole = self.may_rewrite and len(self.blocks) == 1
+        self.share = 1.0 - self.schedule.alpha(self.clock.start) if whole else 1.0
 
     def alpha(self, t: float) -> float:
         """The share of tokens that stand at t."""

@@ -241,6 +241,7 @@ def turn_of(lane: Lane, denoiser: Denoiser, rules: FillRules) -> Turn:
         t=stage.t,
         s=s,
         size=stage.size,
+        share=plan.share,
         alpha_t=plan.alpha(stage.t),
         alpha_s=1.0 if s == 0.0 else plan.alpha(s),
         schedule=plan.schedule,

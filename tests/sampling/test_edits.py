@@ -399,3 +399,16 @@ def test_the_run_goes_on_to_the_end_after_edits(codec, begun, tiny):
 def test_a_fresh_run_starts_at_one_whatever_is_fixed():
     lane = fresh(canvas_of(torch.tensor([MASK, 1, 2, 3])), SamplerConfig(steps=4))
     assert lane.clock == Clock(0, 4, 1.0) and lane.time == 1.0
+
+
+def test_path_planning_goes_on_from_the_masks_that_an_edit_left(make_fake):
+    """12 of 40 free positions are masks again: an even pace from these 12, not from all that is free."""
+    config, canvas = SamplerConfig("p2", steps=20, seed=3), half_done(12, 28)
+    clock = clock_after_edits(canvas, MASK, 8, config)
+    lane = Lane(canvas, config, clock, step=8)
+    frames = run(make_fake(), [lane])[0]
+    stands, left = canvas.tokens.clone(), []
+    for frame in frames:
+        stands[torch.from_numpy(frame.written).long()] = torch.from_numpy(frame.tokens).long()
+        left.append(int((stands == MASK).sum()))
+    assert left == [10, 8, 6, 4, 2, 0]

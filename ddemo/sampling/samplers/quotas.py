@@ -126,7 +126,8 @@ def path_planning(turn: Turn) -> Move:
 
     A position's score is the log-probability of its draft, at tokens that stand as well; there it is multiplied by
     eta: with 0 they are never masked, with 1 they compete as equals, above 1 they are more readily given up. As many
-    stay masked as are left at the step's end in an even pace; tokens that stand and are not masked stay as they are.
+    stay masked as are left at the step's end in an even pace from the beginning; tokens that stand and are not masked
+    stay as they are.
     Source: Peng et al. 2025 (P2, arXiv 2502.03540), self-planning, with the identity schedule and eta on the log of
     the score of standing tokens, as its published code has it.
     """
@@ -137,7 +138,7 @@ def path_planning(turn: Turn) -> Move:
     if turn.config.planner == "random":
         score = turn.uniform("order").log().to(drafts.device)
     score = torch.where(standing, _scaled(score, turn.config.eta), turn.put_off_ends(score, drafts))
-    masks = math.floor(turn.size * (1.0 - (turn.index + 1) / turn.steps) + 1e-9)
+    masks = math.floor(turn.size * turn.share * (1.0 - (turn.index + 1) / turn.steps) + 1e-9)
     worst = score.argsort(stable=True)[:masks]
     return Move(tokens.index_fill(0, worst, turn.mask_id))
 

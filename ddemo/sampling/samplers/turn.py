@@ -34,7 +34,7 @@ class Turn:
         step: the number of this step.
         index: how many steps of this block were taken before; steps: how many it has.
         t, s: the times before and after the step.
-        size: positions of this block.
+        size: positions of this block; share: of them, what is noise where the block begins.
         alpha_t, alpha_s: the share of tokens that stand at those times.
         schedule: alpha as a function of time.
         decoded: [L] float64: how probable each token was when it was written.
@@ -60,6 +60,7 @@ class Turn:
     schedule: Schedule
     decoded: Tensor
     config: SamplerConfig
+    share: float = 1.0
     floor: float = 0.0
     predicts: str = "posterior"
     lane: int = 0
