@@ -10,7 +10,7 @@ from typing import Any
 from ddemo.errors import InputError
 from ddemo.sampling import SAMPLERS, SamplerConfig
 from ddemo.sampling.config import MAX_SEED, quoted
-from ddemo.settings import SETTINGS, default_sampler, describe
+from ddemo.settings import SETTINGS, Usual, describe
 from ddemo.terminal import load, progress_bar, show
 
 
@@ -52,8 +52,10 @@ def compare(options: argparse.Namespace) -> None:
 
     text, length = runs.checked_request(options.text, options.length)
     checkpoint, question = load(options), QUESTIONS[options.question]
-    settings = {name: value for name in SETTINGS if (value := getattr(options, name)) is not None}
-    companions = companions_of(checkpoint) if question.across else {}
+    settings = Usual.of(checkpoint.denoiser.process, checkpoint.recommended).fill(
+        {name: getattr(options, name) for name in SETTINGS}
+    )
+    companions = {path.name: _usual(path) for path in companions_of(checkpoint)} if question.across else {}
     plans = question.plans(settings, checkpoint.denoiser.process, options.lanes, companions)
     judge = load_judge(options.judge or None) if options.judge is not None else None
     others = partial(load_checkpoint, device=options.device, dtype=options.dtype)
@@ -84,7 +86,8 @@ def ladder(options: argparse.Namespace) -> None:
         raise InputError(f"rungs must be 1 or more, and seeds from 0 to {MOST_LANES - 1}.")
     requests = [runs.checked_request(text, options.length) for text in options.texts]
     checkpoint = load(options)
-    settings = {name: value for name in SETTINGS if (value := getattr(options, name, None)) is not None}
+    given = {name: getattr(options, name, None) for name in SETTINGS}
+    settings = Usual.of(checkpoint.denoiser.process, checkpoint.recommended).fill(given)
     judge = load_judge(options.judge or None) if options.judge is not None else None
     with progress_bar("turns and texts") as tell:
         for climbed in climb(
@@ -188,17 +191,18 @@ def examples(options: argparse.Namespace) -> None:
         print(line)
 
 
+def _usual(directory: Path) -> Usual:
+    from ddemo.denoisers.loading import process_of, recommended_of
+
+    return Usual.of(process_of(directory), recommended_of(directory))
+
+
 def _run(options: argparse.Namespace, text: str, length: int) -> None:
     from ddemo import runs
-    from ddemo.denoisers.loading import block_length_of, find_checkpoint, process_of
+    from ddemo.denoisers.loading import find_checkpoint
 
-    given = {name: getattr(options, name) for name in SETTINGS}
-    directory = find_checkpoint(options.checkpoint)
-    if given["sampler"] is None:
-        given["sampler"] = default_sampler(process_of(directory)).name
-    if given["block_length"] is None:
-        given["block_length"] = block_length_of(directory)
-    config = SamplerConfig.from_values(given)
+    usual = _usual(find_checkpoint(options.checkpoint))
+    config = SamplerConfig.from_values(usual.fill({name: getattr(options, name) for name in SETTINGS}))
     request = runs.checked_request(text, length)
     checkpoint = load(options)
     trace = runs.begin(checkpoint, *request, config)

@@ -1,5 +1,6 @@
 """Every setting of a run, described once: page, API and command line are built from these descriptions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -81,6 +82,49 @@ SETTINGS = {field.name: _setting(field) for field in fields(SamplerConfig) if fi
 def default_sampler(process: str) -> Sampler:
     """The first sampler in the table that is for this noise alone."""
     return next(sampler for sampler in of_process(process) if sampler.processes == (process,))
+
+
+@dataclass(frozen=True)
+class Usual:
+    """How a checkpoint is run where nothing else is said.
+
+    Attributes:
+        process: the noise that it reverses.
+        settings: its sampler and the settings that are recommended with that; others have the sampler's defaults.
+    """
+
+    process: str
+    settings: dict[str, Any]
+
+    @classmethod
+    def of(cls, process: str, recommended: Mapping[str, Any] | None = None) -> "Usual":
+        """What a checkpoint recommends, or the usual sampler of its noise.
+
+        Args:
+            recommended: from its files, which are not trusted.
+
+        Raises:
+            InputError: it recommends what cannot be.
+        """
+        settings = {"sampler": default_sampler(process).name} | dict(recommended or {})
+        check_process(SamplerConfig.from_values(settings), process, "the checkpoint")
+        return cls(process, settings)
+
+    @property
+    def sampler(self) -> Sampler:
+        return SAMPLERS[self.settings["sampler"]]
+
+    def values_for(self, sampler: object) -> dict[str, Any]:
+        """The recommended settings for the sampler of that name: another has its own defaults for its own knobs."""
+        if sampler == self.settings["sampler"] or not isinstance(sampler, str) or sampler not in SAMPLERS:
+            return self.settings
+        read = set(settings_of(SAMPLERS[sampler], self.process)) - set(KNOBS) - {"sampler"}
+        return {name: value for name, value in self.settings.items() if name in read}
+
+    def fill(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What was given, and the recommended settings in place of what was not (None)."""
+        said = {name: value for name, value in given.items() if value is not None}
+        return self.values_for(said.get("sampler", self.settings["sampler"])) | said
 
 
 def settings_of(sampler: Sampler, process: str, can_end: bool = True) -> tuple[str, ...]:

@@ -10,13 +10,13 @@ from ddemo.sampling import SAMPLERS, SamplerConfig, check_process
 from ddemo.sampling.config import MAX_SEED, quoted
 from ddemo.sampling.samplers import of_process
 from ddemo.sampling.samplers.definition import BY_CLOCK
-from ddemo.settings import default_sampler, settings_of
+from ddemo.settings import Usual, default_sampler, settings_of
 
 MOST_LANES = 16
 TEMPERATURES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 LIKELIEST = "the likeliest word alone"  # what an argmax leaves where no token is drawn
 STEPS = (4, 8, 16, 32, 64, 128)
-NO_OTHERS: Mapping[str, str] = {}
+NO_OTHERS: Mapping[str, Usual] = {}
 NOISE = {"absorbing": "masks", "uniform": "random words", "gaussian": "latents"}  # what text comes out of
 SIDE_BY_SIDE = {  # of each noise: samplers that differ in what drives their steps
     "absorbing": ("confidence", "ancestral", "first-hitting", "entropy-bounded", "threshold", "p2", "remdm-cap"),
@@ -53,12 +53,13 @@ class Asked:
     Attributes:
         process: the checkpoint's noise.
         most: how many lanes at most.
-        companions: id -> noise of the checkpoints that share its tokens, itself the first; empty where unknown.
+        companions: by id, how the checkpoints are usually run that share its tokens, itself the first; empty where
+            unknown.
     """
 
     process: str
     most: int
-    companions: Mapping[str, str]
+    companions: Mapping[str, Usual]
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Question:
         settings: Mapping[str, Any],
         process: str,
         most: int | None = None,
-        companions: Mapping[str, str] = NO_OTHERS,
+        companions: Mapping[str, Usual] = NO_OTHERS,
     ) -> list[LanePlan]:
         """The lanes.
 
@@ -97,7 +98,7 @@ class Question:
             settings: of the run that the question is about, by the names of `SamplerConfig`; untrusted.
             process: the checkpoint's noise.
             most: how many lanes at most; the usual number by default.
-            companions: id -> noise of the checkpoints that share its tokens, itself the first.
+            companions: by id, how the checkpoints are usually run that share its tokens, itself the first.
 
         Raises:
             InputError: settings that no lane can have, or a number of lanes out of range.
@@ -117,7 +118,7 @@ class Question:
 
 def _plan(asked: Asked, label: str, group: str, settings: dict[str, Any], checkpoint: str = "") -> LanePlan:
     """A lane whose settings make no sense says so, and leaves the others alone."""
-    process = asked.companions.get(checkpoint, asked.process)
+    process = asked.companions[checkpoint].process if checkpoint else asked.process
     try:
         config = SamplerConfig.from_values(settings)
         check_process(config, process, "the checkpoint")
@@ -219,11 +220,13 @@ def _steps(base, asked):
 
 
 def _noises(base, asked):
-    """The checkpoints of another noise under its usual sampler."""
+    """The checkpoints of another noise as they are usually run."""
     if len(asked.companions) < 2:
         raise InputError("No other checkpoint here has the same tokens, so there is nothing to compare it with.")
-    for checkpoint, noise in asked.companions.items():
-        settings = base if noise == asked.process else under(base, default_sampler(noise).name, noise)
+    for checkpoint, usual in asked.companions.items():
+        settings, noise = base, usual.process
+        if noise != asked.process:
+            settings = under(base, usual.sampler.name, noise) | usual.settings
         yield f"{checkpoint}, out of {NOISE[noise]}", "", settings, checkpoint
 
 
@@ -286,7 +289,7 @@ QUESTIONS = {
         Question(
             "noises",
             "Which noise?",
-            "The same text under each checkpoint that has the same tokens, with the usual sampler of its noise.",
+            "The same text under each checkpoint that has the same tokens, as it is usually run.",
             _noises,
             5,
             across=True,

@@ -4,9 +4,10 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -36,6 +37,7 @@ class Checkpoint:
         denoiser: the network.
         codec: text to tokens and back.
         dtype: name of the weights' type in memory.
+        recommended: settings of a run, as its files give them, unchecked (see `recommended_of`).
     """
 
     id: str
@@ -43,6 +45,7 @@ class Checkpoint:
     denoiser: Denoiser
     codec: TextCodec
     dtype: str
+    recommended: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def revision(self) -> str:
@@ -155,7 +158,8 @@ def load_checkpoint(name: str = DEFAULT_CHECKPOINT, device: str = "auto", dtype:
     codec = load_codec(directory)
     family = _family_of(directory, _read_config(directory))
     denoiser, kind = family.load(directory, codec, process_of(directory), canvas_limit_of(directory), place, kind)
-    return Checkpoint(directory.name, directory, denoiser, codec, str(kind).removeprefix("torch."))
+    dtype = str(kind).removeprefix("torch.")
+    return Checkpoint(directory.name, directory, denoiser, codec, dtype, recommended_of(directory))
 
 
 def canvas_limit_of(directory: Path) -> int:
@@ -173,19 +177,19 @@ def canvas_limit_of(directory: Path) -> int:
     return limit
 
 
-def companions_of(checkpoint: Checkpoint) -> dict[str, str]:
-    """Id -> noise of a checkpoint and of the shipped ones that have the same tokens as it."""
-    found = {checkpoint.id: checkpoint.denoiser.process}
-    for directory in sorted(path.parent for path in SHIPPED.glob("*/config.json")):
-        if directory.name != checkpoint.id and load_codec(directory).same_tokens(checkpoint.codec):
-            found[directory.name] = process_of(directory)
-    return found
+def companions_of(checkpoint: Checkpoint) -> list[Path]:
+    """The directories of a checkpoint and of the shipped ones that have the same tokens as it."""
+    shipped = sorted(path.parent for path in SHIPPED.glob("*/config.json") if path.parent.name != checkpoint.id)
+    return [checkpoint.directory, *(path for path in shipped if load_codec(path).same_tokens(checkpoint.codec))]
 
 
-def block_length_of(directory: Path) -> int:
-    """How many tokens the network is to fill together, as block diffusion was trained to; 0 for no such blocks."""
+def recommended_of(directory: Path) -> dict[str, Any]:
+    """The settings of a run that config.json recommends, unchecked; and the blocks that block diffusion asks for."""
     config = _read_config(directory)
-    return dit_loading.block_length(directory, config) if dit_loading.kind_of(config) else 0
+    block_length = dit_loading.block_length(directory, config) if dit_loading.kind_of(config) else 0
+    recommended = config.get("recommended")
+    told = recommended if isinstance(recommended, dict) else {}
+    return ({"block_length": block_length} if block_length else {}) | told
 
 
 def pick_device(name: str) -> torch.device:

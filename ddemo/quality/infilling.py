@@ -25,7 +25,7 @@ from ddemo.quality.running import (
 )
 from ddemo.quality.tables import cell, markdown, percent
 from ddemo.sampling import SamplerConfig
-from ddemo.settings import default_sampler
+from ddemo.settings import Usual
 
 SENTENCES, SPANS = 64, (1, 4, 16)
 CONTEXT, LONGEST = 8, 64  # tokens that stand around the longest span at least, and of a sentence at most
@@ -196,7 +196,8 @@ def middle(length: int, span: int) -> slice:
 
 
 def _settings(checkpoint: Checkpoint) -> dict[str, SamplerConfig]:
-    config = SamplerConfig(default_sampler(checkpoint.denoiser.process).name, candidates=0)
+    usual = Usual.of(checkpoint.denoiser.process, checkpoint.recommended)
+    config = SamplerConfig.from_values(usual.settings | {"candidates": 0})
     return {f"{checkpoint.id}, default": config, f"{checkpoint.id}, argmax": replace(config, draw="argmax")}
 
 

@@ -10,7 +10,7 @@ import gradio as gr
 from ddemo import runs
 from ddemo.errors import InputError
 from ddemo.sampling import SamplerConfig
-from ddemo.settings import SETTINGS, default_sampler
+from ddemo.settings import SETTINGS
 from ddemo.ui.chosen import tries_of
 from ddemo.ui.shelf import Shelf
 from ddemo.ui.visits import AT_ONCE
@@ -48,7 +48,7 @@ def _read(values: tuple) -> tuple[dict[str, Any], Any]:
 
 def _publish(endpoint: Callable, parameters: list[Parameter], checkpoint: Parameter, sentence: str) -> None:
     """Offer an endpoint that takes every setting too; Gradio reads names and types from its signature."""
-    settings = [_parameter(item.name, item.kind, item.default) for item in SETTINGS.values()]
+    settings = [_parameter(item.name, item.kind, None) for item in SETTINGS.values()]
     parameters = [*parameters, *settings, checkpoint]
     endpoint.__signature__ = Signature(parameters, return_annotation=Iterator[dict])
     endpoint.__annotations__ = {item.name: item.annotation for item in parameters} | {"return": Iterator[dict]}
@@ -57,8 +57,8 @@ def _publish(endpoint: Callable, parameters: list[Parameter], checkpoint: Parame
         endpoint,
         api_name=endpoint.__name__,
         api_description=(
-            f"{sentence} {RECORDS} A setting that is null, or left out, takes its default. The checkpoint is one "
-            f"that the page offers.\n\n{meanings}"
+            f"{sentence} {RECORDS} A setting that is null, or left out, is as the checkpoint recommends, or "
+            f"has its default. The checkpoint is one that the page offers.\n\n{meanings}"
         ),
         concurrency_id="model",
         concurrency_limit=AT_ONCE,
@@ -78,9 +78,8 @@ def stream(shelf: Shelf, text: Any, length: Any, settings: dict[str, Any], check
     """
     try:
         resident = shelf.default if checkpoint is None else shelf[checkpoint]
-        if settings.get("sampler") is None:
-            settings = settings | {"sampler": default_sampler(resident.process).name}
-        config, request = SamplerConfig.from_values(settings), runs.checked_request(text, length)
+        config = SamplerConfig.from_values(resident.usual.fill(settings))
+        request = runs.checked_request(text, length)
         loaded = resident.get()
         trace = runs.begin(loaded, *request, config)
         for _ in runs.carry_out(loaded, trace, engine=resident.engine):

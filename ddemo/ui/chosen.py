@@ -67,8 +67,9 @@ def add_header(shelf: Shelf) -> Header:
 
 
 def about(resident: Resident) -> str:
-    """What the browser knows of the chosen checkpoint: its id, its noise, its `Kind` and the texts to try."""
+    """What the browser knows of a checkpoint: id, noise, `Kind`, recommended settings and the texts to try."""
     told: dict[str, Any] = {"id": resident.id, "process": resident.process, "kind": kind_of(resident).key}
+    told["usual"] = resident.usual.settings
     told["tries"] = [[item.title, item.text, item.length] for item in tries_of(resident)]
     return json.dumps(told, ensure_ascii=False)
 

@@ -48,7 +48,7 @@ def compare_tab(
     sent = SentMessages(kept=16)
     bout = gr.State(Bout())
     gr.on(None, Bout, None, bout, queue=False, show_progress="hidden", api_visibility="private")
-    controls = Controls(kind_of(shelf.default), PLACE)
+    controls = Controls(kind_of(shelf.default), shelf.default.usual, PLACE)
     layout = Layout(shelf, header, controls)
     view = LaneView(messages=named("messages", sent.since), elem_id="lanes", elem_classes=["dd-plain"])
     keep = Keep(elem_id="keep", elem_classes=["dd-plain"])
@@ -176,7 +176,7 @@ class Layout:
         """What `switched` has updates for."""
         return [self.question, self.text, self.length, *self.controls.components, self.controls.about]
 
-    def switched(self, resident: Resident, question: Any, text: Any, length: Any, sampler: Any) -> dict:
+    def switched(self, resident: Resident, question: Any, text: Any, length: Any) -> dict:
         """Updates for another checkpoint: a question that makes no sense for its noise gives way to the first."""
         offered = _offered(self.shelf, resident)
         known = question in [name for _, name in offered]
@@ -185,7 +185,7 @@ class Layout:
             self.question: gr.update(choices=offered, value=question if known else offered[0][1]),
             self.text: text,
             self.length: length,
-            **self.controls.switched(kind_of(resident), sampler),
+            **self.controls.switched(kind_of(resident), resident.usual),
         }
 
 
@@ -276,7 +276,7 @@ class _Wiring:
         if question not in questions_for(resident.process):
             raise InputError("Choose one of the questions.")
         given = self.controls.values(settings, kind_of(resident))
-        companions = {other.id: other.process for other in self._asked(resident, question)}
+        companions = {other.id: other.usual for other in self._asked(resident, question)}
         plans = QUESTIONS[question].plans(given, resident.process, _whole(lanes), companions)
         text, length = runs.checked_request(text or "", length or 0)
         return set_up(resident.get(), [text], length, plans, others=lambda name: self.shelf[name].get())

@@ -10,7 +10,7 @@ from ddemo.compare.questions import NOISE
 from ddemo.errors import InputError
 from ddemo.sampling import SAMPLERS, Sampler, SamplerConfig
 from ddemo.sampling.samplers import of_process
-from ddemo.settings import SETTINGS, about_seed, choices_for, default_sampler, settings_of
+from ddemo.settings import SETTINGS, Usual, about_seed, choices_for, settings_of
 from ddemo.ui.about import About
 from ddemo.ui.choices import FreeDropdown
 
@@ -18,11 +18,16 @@ CHOICE, DRAW = "sampler", "draw"
 OF_ANY_RUN = ("temperature", "top_k", "top_p", "block_length", "guidance", "end_of_text", "seed")  # folded away
 STEPS = {"temperature": 0.1, "top_p": 0.05}  # of the arrows in a field
 # Runs in the browser, so that settings are there at once: the table holds what each sampler shows for each kind of
-# checkpoint. What a visitor typed stays, unless the sampler brings its own value or does not know the one held.
-SHOW = """(of => (chosen, sampler, ...held) => (of[JSON.parse(chosen).kind][sampler] || []).map((update, at) => {
-  const known = !update.choices || update.choices.some(([, value]) => value === held[at]);
-  return 'value' in update || known ? update : {...update, value: update.choices[0][1]};
-}))"""
+# checkpoint. What a visitor typed stays, unless the checkpoint recommends a value with this sampler, or the sampler
+# brings its own or does not know the one that is held.
+SHOW = """((of, names) => (chosen, sampler, ...held) => {
+  const {kind, usual} = JSON.parse(chosen);
+  return (of[kind][sampler] || []).map((update, at) => {
+    if (usual.sampler === sampler && names[at] in usual) return {...update, value: usual[names[at]]};
+    const known = !update.choices || update.choices.some(([, value]) => value === held[at]);
+    return 'value' in update || known ? update : {...update, value: update.choices[0][1]};
+  });
+})"""
 
 
 class Kind(NamedTuple):
@@ -53,13 +58,15 @@ class Controls:
     """A control for each setting; those that the chosen checkpoint and sampler do not read are not shown.
 
     Attributes:
-        first: the kind of checkpoint that the page opens with.
+        first: the kind of checkpoint that the page opens with, and
+        usual: how that is usually run.
         place: what the controls' ids begin with, where a page has them twice.
         inputs: setting -> control.
         about: what the chosen sampler is, and what the seed decides where nothing is drawn.
     """
 
     first: Kind
+    usual: Usual
     place: str = ""
     inputs: dict[str, gr.components.Component] = field(default_factory=dict)
     about: About | None = None
@@ -73,7 +80,7 @@ class Controls:
     def add(self, *names: str) -> None:
         """Put the controls of these settings here, as the first sampler wants them."""
         for name in names:
-            self.inputs[name] = self._made(name, default_sampler(self.first.process))
+            self.inputs[name] = self._made(name, self.usual.sampler)
 
     @property
     def of_samplers(self) -> tuple[str, ...]:
@@ -82,17 +89,18 @@ class Controls:
 
     def add_about(self) -> None:
         """Put the lines here that tell what the sampler is."""
-        told = about(default_sampler(self.first.process))
+        told = about(self.usual.sampler)
         self.about = About(told, elem_classes=["dd-plain"], elem_id=f"{self.place}about")
 
     def _made(self, name: str, sampler: Sampler) -> gr.components.Component:
         setting = SETTINGS[name]
         shown = {"value": setting.default, "label": setting.label} | shown_of(name, sampler, self.first)
         shown.pop("choices", None)  # all of them at first: the server knows no others afterwards
+        shown |= {"value": self.usual.settings[name]} if name in self.usual.settings else {}
         shown |= {"min_width": 120, "elem_id": self.place + name.replace("_", "-")}
         shown["elem_classes"] = ["dd-setting", f"dd-of-{name.replace('_', '-')}"]
         if name == CHOICE:
-            return FreeDropdown(**shown | sampler_choice(self.first) | {"min_width": 240})
+            return FreeDropdown(**shown | sampler_choice(self.usual) | {"min_width": 240})
         if name == DRAW:
             return gr.Radio(**shown | {"choices": list(setting.choices), "min_width": 180})
         if setting.choices:
@@ -112,7 +120,10 @@ class Controls:
             for kind in KINDS.values()
         }
         self.inputs[CHOICE].change(
-            None, [chosen, self.inputs[CHOICE], *controls], [*controls, self.about], js=f"{SHOW}({json.dumps(table)})"
+            None,
+            [chosen, self.inputs[CHOICE], *controls],
+            [*controls, self.about],
+            js=f"{SHOW}({json.dumps(table)}, {json.dumps(others)})",
         )
         gr.on(
             [control.change for control in self.components],
@@ -142,14 +153,16 @@ class Controls:
         read = kind.read_by(sampler) if sampler else (CHOICE,)
         return {name: "" if given[name] is None else given[name] for name in read}
 
-    def switched(self, kind: Kind, sampler: object) -> dict[gr.components.Component, Any]:
-        """Updates for a checkpoint of another kind; a sampler that is not for its noise gives way to the usual."""
-        known = [item for item in of_process(kind.process) if item.name == sampler]
-        now = (known or [default_sampler(kind.process)])[0]
-        others = [name for name in self.names if name != CHOICE]
-        updates = dict(zip(others, (gr.update(**shown_of(name, now, kind)) for name in others), strict=True))
-        updates[CHOICE] = gr.update(**sampler_choice(kind) | {"value": now.name})
-        return {self.inputs[name]: update for name, update in updates.items()} | {self.about: about(now)}
+    def switched(self, kind: Kind, usual: Usual, sampler: str = "") -> dict[gr.components.Component, Any]:
+        """Updates for another checkpoint, under the sampler that it is usually run with or another of its noise."""
+        now = SAMPLERS[sampler] if sampler else usual.sampler
+        recommended = usual.values_for(now.name)
+        updates = {}
+        for name in self.names:
+            shown = shown_of(name, now, kind) | ({"value": recommended[name]} if name in recommended else {})
+            updates[self.inputs[name]] = gr.update(**shown)
+        updates[self.inputs[CHOICE]] = gr.update(**sampler_choice(usual) | {"value": now.name})
+        return updates | {self.about: about(now)}
 
 
 def shown_of(name: str, sampler: Sampler, kind: Kind) -> dict[str, Any]:
@@ -164,10 +177,10 @@ def shown_of(name: str, sampler: Sampler, kind: Kind) -> dict[str, Any]:
     return update
 
 
-def sampler_choice(kind: Kind) -> dict[str, Any]:
-    """The samplers that a kind of checkpoint can be run with, the usual one chosen."""
-    choices = [(item.title, item.name) for item in of_process(kind.process)]
-    return {"choices": choices, "value": default_sampler(kind.process).name}
+def sampler_choice(usual: Usual) -> dict[str, Any]:
+    """The samplers that a checkpoint can be run with, the usual one chosen."""
+    choices = [(item.title, item.name) for item in of_process(usual.process)]
+    return {"choices": choices, "value": usual.sampler.name}
 
 
 def _updates(names: list[str], sampler: Sampler, kind: Kind) -> list[dict[str, Any]]:

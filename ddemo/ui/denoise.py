@@ -49,7 +49,7 @@ def denoise_tab(shelf: Shelf, header: Header) -> "DenoiseTab":
     # Set on load as well, because Gradio forgets only what was set once a session has closed. It is the same visit: a
     # visitor may have opened a file before a busy server gets to it.
     gr.on(None, same_visit, visit, visit, queue=False, show_progress="hidden", api_visibility="private")
-    controls = Controls(kind_of(shelf.default))
+    controls = Controls(kind_of(shelf.default), shelf.default.usual)
     text, length, new_seed, buttons, notice, carry, chips = _lay_out(shelf.default, header, controls)
     run_button, stop_button = buttons
     canvas = TokenCanvas(
@@ -111,7 +111,7 @@ class DenoiseTab(NamedTuple):
         """The canvas's message about a text that is typed."""
         return draft_of(resident, text, length)
 
-    def switched(self, resident: Resident, text: Any, length: Any, sampler: Any) -> dict:
+    def switched(self, resident: Resident, text: Any, length: Any, sampler: str = "") -> dict:
         """Updates for another checkpoint: its recorded run where the text is the one to try first, else the text."""
         held = text, length
         text, length = kept_text(text, length, resident)
@@ -123,7 +123,7 @@ class DenoiseTab(NamedTuple):
             self.canvas: first_value(resident) if recorded else draft_of(resident, text, length),
             self.notice: tell(""),
             **dict(zip(self.chips, [item.title for item in tries], strict=True)),
-            **self.controls.switched(kind_of(resident), sampler),
+            **self.controls.switched(kind_of(resident), resident.usual, sampler),
         }
 
 

@@ -7,7 +7,7 @@ import gradio as gr
 from ddemo.ui.api import add_api
 from ddemo.ui.chosen import Header, about, add_header
 from ddemo.ui.compare import TAB, Layout, compare_tab
-from ddemo.ui.controls import CHOICE, headings
+from ddemo.ui.controls import headings
 from ddemo.ui.denoise import DenoiseTab, denoise_tab
 from ddemo.ui.judge_seat import JudgeSeat
 from ddemo.ui.lanes import source as lanes_source
@@ -59,17 +59,17 @@ def _connect(shelf: Shelf, header: Header, denoising: DenoiseTab, comparing: Lay
     """Choosing a checkpoint changes what both tabs offer, and begins to load it; texts that it can read stay."""
     quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
-    def to_denoise(name, text, length, sampler):
+    def to_denoise(name, text, length):
         resident = shelf[name].start()
-        return {header.chosen: about(resident), **denoising.switched(resident, text, length, sampler)}
+        return {header.chosen: about(resident), **denoising.switched(resident, text, length)}
 
     def to_compare(name, *held):
         return {header.chosen: about(shelf[name]), **comparing.switched(shelf[name], *held)}
 
-    texts = [denoising.text, denoising.length, denoising.controls.inputs[CHOICE]]
+    texts = [denoising.text, denoising.length]
     header.picker.input(to_denoise, [header.picker, *texts], [header.chosen, *denoising.switching], **quiet)
     # A link chooses as well, and fills in the other tab itself.
-    texts = [comparing.question, comparing.text, comparing.length, comparing.controls.inputs[CHOICE]]
+    texts = [comparing.question, comparing.text, comparing.length]
     header.picker.change(to_compare, [header.picker, *texts], [header.chosen, *comparing.switching], **quiet)
 
 

@@ -5,16 +5,17 @@ from functools import cached_property
 
 from ddemo.compare.lanes import pace_of
 from ddemo.denoisers import Checkpoint, TextCodec, find_checkpoint, load_checkpoint, load_codec
-from ddemo.denoisers.loading import canvas_limit_of, process_of
+from ddemo.denoisers.loading import canvas_limit_of, process_of, recommended_of
 from ddemo.errors import InputError
 from ddemo.sampling import Engine, FillRules
+from ddemo.settings import Usual
 
 
 class Resident:
     """Loads one checkpoint in the background and hands it out when it is there.
 
-    Its codec, its limit and its noise process are read at construction, which is quick, so that the page is there
-    and text can be shown as tokens before the weights have come.
+    Its codec, its limit, its noise process and how it is usually run are read at construction, which is quick: the
+    page is there and text can be shown as tokens before the weights have come.
 
     Raises:
         InputError: at construction, when the files already tell that the checkpoint cannot be loaded.
@@ -26,6 +27,7 @@ class Resident:
         self.codec: TextCodec = load_codec(self.directory)
         self.max_length = canvas_limit_of(self.directory)
         self.process = process_of(self.directory)
+        self.usual = Usual.of(self.process, recommended_of(self.directory))
         self._arguments = (name, device, dtype)
         self._checkpoint: Checkpoint | None = None
         self._engine: Engine | None = None

@@ -6,9 +6,19 @@ from ddemo.compare import MOST_LANES, QUESTIONS, questions_for
 from ddemo.compare.questions import TEMPERATURES
 from ddemo.errors import InputError
 from ddemo.sampling import SAMPLERS
+from ddemo.settings import Usual
 
 PROCESSES = ("absorbing", "uniform", "gaussian")
-COMPANIONS = {process: {"own": process, "words": "uniform", "masks": "absorbing"} for process in PROCESSES}
+COMPANIONS = {
+    process: {
+        name: Usual.of(noise) for name, noise in (("own", process), ("words", "uniform"), ("masks", "absorbing"))
+    }
+    for process in PROCESSES
+}
+
+
+def noise_of(plan, process):
+    return COMPANIONS[process][plan.checkpoint].process if plan.checkpoint else process
 
 
 def configs(name, settings=None, process="absorbing", most=None):
@@ -23,7 +33,7 @@ def test_every_question_has_lanes_that_can_run_and_have_names_of_their_own(proce
         assert len({plan.label for plan in plans}) == len(plans)
         for plan in plans:
             assert plan.config is not None and not plan.problem, plan
-            assert COMPANIONS[process].get(plan.checkpoint, process) in SAMPLERS[plan.config.sampler].processes
+            assert noise_of(plan, process) in SAMPLERS[plan.config.sampler].processes
             assert SAMPLERS[plan.config.sampler].title == plan.about[0]
 
 
@@ -40,16 +50,17 @@ def test_argmax_stands_beside_samples_that_differ_in_their_seed_alone():
 
 
 def test_each_noise_is_run_with_its_own_sampler_and_what_it_shares():
-    companions = {"a": "absorbing", "b": "uniform", "c": "gaussian", "d": "absorbing"}
+    usual = {"b": Usual.of("uniform", {"temperature": 0.7}), "c": Usual.of("gaussian")}
+    companions = {"a": Usual.of("absorbing"), **usual, "d": Usual.of("absorbing", {"sampler": "ancestral"})}
     given = {"sampler": "p2", "eta": 0.5, "steps": 7, "seed": 3, "block_length": 8}
     plans = QUESTIONS["noises"].plans(given, "absorbing", companions=companions)
     assert [plan.checkpoint for plan in plans] == list(companions)
     assert [plan.config.sampler for plan in plans] == ["p2", "uniform-ancestral", "ddpm", "p2"]
     assert all((plan.config.steps, plan.config.seed) == (7, 3) for plan in plans)
     assert plans[0].config.eta == 0.5 and plans[0].config == plans[3].config
-    assert plans[1].label == "b, out of random words"
+    assert plans[1].label == "b, out of random words" and plans[1].config.temperature == 0.7
     with pytest.raises(InputError, match="No other checkpoint here has the same tokens"):
-        QUESTIONS["noises"].plans(given, "absorbing", companions={"a": "absorbing"})
+        QUESTIONS["noises"].plans(given, "absorbing", companions={"a": Usual.of("absorbing")})
 
 
 def test_a_run_that_was_greedy_is_compared_with_one_that_draws():

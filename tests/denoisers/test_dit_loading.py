@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from ddemo.__main__ import main
 from ddemo.denoisers import find_checkpoint, load_checkpoint, load_codec, process_of
 from ddemo.denoisers import tokenizers as tokenizer_files
-from ddemo.denoisers.loading import block_length_of, canvas_limit_of
+from ddemo.denoisers.loading import canvas_limit_of, recommended_of
 from ddemo.errors import InputError
 from tests.denoisers import dit_checkpoints as tiny
 
@@ -66,7 +66,7 @@ def test_a_public_directory_loads(tmp_path, name):
     assert denoiser.vocab_size == codec.vocab_size and denoiser.mask_id == codec.mask_id == codec.vocab_size - 1
     assert not any(weight.requires_grad for weight in denoiser.model.parameters())
     assert "30 tensors" in denoiser.checks[0] or "31 tensors" in denoiser.checks[0]
-    assert block_length_of(directory) == (4 if name == "bd3lm" else 0)
+    assert recommended_of(directory) == ({"block_length": 4} if name == "bd3lm" else {})
     ids, shown = codec.encode("abcu")
     assert ids == [0, 1, 2, 20] and shown == ["a", "b", "c", "u"] and codec.decode(ids) == "abcu"
 
@@ -130,7 +130,7 @@ def test_block_diffusion_that_was_only_pretrained_is_bidirectional(tmp_path):
     directory = tiny.write("bd3lm", tmp_path / "pretrained")
     change_config(directory, cross_attn=False, block_size=1024)
     loaded = load_checkpoint(str(directory), device="cpu")
-    assert loaded.denoiser.checks[1].startswith("Bidirectional") and block_length_of(directory) == 0
+    assert loaded.denoiser.checks[1].startswith("Bidirectional") and recommended_of(directory) == {}
 
 
 # Damaged and foreign directories

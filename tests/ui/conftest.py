@@ -14,6 +14,7 @@ import pytest
 
 from ddemo.denoisers import Checkpoint
 from ddemo.sampling import Engine, FillRules
+from ddemo.settings import Usual
 from ddemo.ui.chosen import kind_of
 from ddemo.ui.controls import Controls
 from ddemo.ui.denoise import _Wiring
@@ -62,6 +63,7 @@ class HeldCheckpoint:
         self.id, self.codec = checkpoint.id, checkpoint.codec
         self.max_length = checkpoint.denoiser.max_length
         self.process = checkpoint.denoiser.process
+        self.usual = Usual.of(self.process)
         self.engine = Engine(checkpoint.denoiser, FillRules.of(checkpoint.codec))
 
     def get(self) -> Checkpoint:
@@ -108,7 +110,7 @@ class Page:
     def __init__(self, resident, sent: SentMessages | None = None):
         self.sent = sent or SentMessages()
         self.resident, self.shelf = resident, Shelf([resident])
-        self.controls = Controls(kind_of(resident))
+        self.controls = Controls(kind_of(resident), resident.usual)
         self.wiring = _Wiring(self.shelf, self.sent, self.controls, list(self.OUTPUTS))
         self.visit = Visit.new()
         self.reader = Reader()

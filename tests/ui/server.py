@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from ddemo.sampling import SAMPLERS
-from ddemo.settings import SETTINGS, default_sampler
+from ddemo.settings import SETTINGS
 from ddemo.ui import build_demo, launch_arguments
 from ddemo.ui.chosen import kind_of
 from ddemo.ui.controls import Controls
@@ -21,7 +21,7 @@ TIMEOUT = 60
 
 def settings_values(controls: Controls, **settings: Any) -> list[Any]:
     """The value of each control as a page has it where a visitor chose `settings`."""
-    name = settings.get("sampler", default_sampler(controls.first.process).name)
+    name = settings.get("sampler", controls.usual.sampler.name)
     values = {name: SETTINGS[name].default for name in controls.names} | {"sampler": name}
     values |= SAMPLERS[name].defaults() if isinstance(name, str) and name in SAMPLERS else {}
     return [(values | settings)[name] for name in controls.names]
@@ -49,7 +49,7 @@ class Served:
     def __init__(self, url: str, sessions: Any, resident: Any):
         self.url = url
         self.resident = resident
-        self.controls = Controls(kind_of(resident))
+        self.controls = Controls(kind_of(resident), resident.usual)
         self.sessions = sessions
         self.http = httpx.Client(base_url=url, timeout=TIMEOUT)
         self.config = self.http.get("/config").json()

@@ -13,7 +13,7 @@ from ddemo import runs
 from ddemo.denoisers import load_checkpoint
 from ddemo.sampling import SAMPLERS, SamplerConfig
 from ddemo.sampling.samplers import of_process
-from ddemo.settings import SETTINGS
+from ddemo.settings import SETTINGS, Usual
 from tests.ui.conftest import HeldCheckpoint
 from tests.ui.server import Served, serve
 
@@ -85,6 +85,19 @@ def test_defaults_are_those_of_the_settings(client):
     assert client.predict("The old", sampler="maskgit", api_name="/generate")["settings"]["order_temperature"] == 4.5
 
 
+def test_a_checkpoint_s_recommended_settings_stand_where_none_are_given(served, monkeypatch):
+    recommended = {"sampler": "p2", "eta": 0.5, "temperature": 0.8, "steps": 5}
+    monkeypatch.setattr(served.resident, "usual", Usual.of("absorbing", recommended))
+    given = dict.fromkeys(GIVEN)
+    last = generate(served, **given).last
+    assert recommended.items() <= last["settings"].items()
+    assert generate(served, **given | {"steps": 3}).last["settings"]["temperature"] == 0.8
+    assert (
+        generate(served, **given | {"sampler": "remdm-cap"}).last["settings"]["eta"]
+        == SAMPLERS["remdm-cap"].defaults()["eta"]
+    )
+
+
 @pytest.mark.parametrize("sampler", [sampler.name for sampler in of_process("absorbing")])
 def test_every_sampler_with_its_own_settings(served, sampler):
     knobs = SAMPLERS[sampler].defaults()
@@ -138,7 +151,11 @@ def test_only_these_two_are_named(served):
     described = named["/generate"]["description"]
     assert all(f"\n{name}: " in described for name in SETTINGS) and "default: 4.5 for maskgit" in described
     types = {item["parameter_name"]: item["python_type"]["type"] for item in named["/infill"]["parameters"]}
-    assert (types["steps"], types["temperature"], types["draw"]) == ("int", "float", "str")
+    assert (types["steps"], types["temperature"], types["draw"]) == (
+        "None | int",
+        "None | float",
+        "None | str",
+    )
     assert types["eta"] == "None | float" and types["schedule"] == "None | str"
 
 

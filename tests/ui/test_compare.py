@@ -42,7 +42,7 @@ class ComparePage:
 
     def __init__(self, resident, seat=None, others=()):
         self.resident, self.seat, self.sent = resident, seat or Seat(), SentMessages()
-        self.controls = Controls(kind_of(resident), PLACE)
+        self.controls = Controls(kind_of(resident), resident.usual, PLACE)
         names = ("notice", "run", "stop", "fit", "lanes", "cost")
         layout = SimpleNamespace(**{name: name for name in names})
         self.wiring = _Wiring(Shelf([resident, *others]), self.seat, self.sent, self.controls, layout, "view", "keep")
@@ -315,7 +315,7 @@ class LadderPage:
 
     def __init__(self, resident, seat=None):
         self.resident = resident
-        self.controls = Controls(kind_of(resident), PLACE)
+        self.controls = Controls(kind_of(resident), resident.usual, PLACE)
         self.wiring = LadderWiring(Shelf([resident]), seat or Seat(), self.controls, *self.OUTPUTS)
         self.visit = Visit.new()
 

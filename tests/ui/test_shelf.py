@@ -9,6 +9,7 @@ import pytest
 from ddemo.denoisers import find_checkpoint
 from ddemo.denoisers.loading import SHIPPED
 from ddemo.errors import InputError
+from ddemo.settings import Usual
 from ddemo.ui import resident as resident_module
 from ddemo.ui import shelf as shelf_module
 from ddemo.ui.chosen import about, kept_text, kind_of
@@ -30,7 +31,7 @@ def shelf(tiny, tiny_latent) -> Shelf:
 @pytest.fixture
 def tab() -> DenoiseTab:
     """The Denoise tab with names where components are."""
-    controls = Controls(KINDS["absorbing"])
+    controls = Controls(KINDS["absorbing"], Usual.of("absorbing"))
     controls.inputs |= {name: name for name in controls.names}
     controls.about = "about"
     chips = [f"chip {number}" for number in range(4)]
@@ -96,19 +97,26 @@ def test_what_the_browser_knows_of_a_checkpoint(shelf):
 
 
 def test_a_text_that_the_other_can_read_stays(tab, shelf):
-    updates = tab.switched(shelf["tiny-latent"], TEXT, 7, "p2")
+    updates = tab.switched(shelf["tiny-latent"], TEXT, 7)
     assert (updates["text"], updates["length"]) == (TEXT, 7)
     drafted = json.loads(updates["canvas"])
     assert drafted["k"] == "draft" and drafted["head"]["checkpoint"] == "tiny-latent"
-    assert updates[CHOICE]["value"] == "ddpm", "a sampler of masks gives way"
+    assert updates[CHOICE]["value"] == "ddpm"
     assert [value for _, value in updates[CHOICE]["choices"]] == ["ddpm", "ddim"]
     assert updates["clamp"]["visible"] and not updates["draw"]["visible"]
     assert json.loads(updates["about"])["sentence"]
 
 
-def test_a_sampler_that_the_other_has_too_stays(tab, shelf):
-    updates = tab.switched(shelf["tiny-mdm"], TEXT, 7, "p2")
+def test_what_a_checkpoint_recommends_comes_with_it(tab, tiny):
+    resident = HeldCheckpoint(tiny)
+    resident.usual = Usual.of("absorbing", {"sampler": "p2", "eta": 0.5, "temperature": 0.8, "steps": 64})
+    updates = tab.switched(resident, TEXT, 7)
     assert updates[CHOICE]["value"] == "p2" and updates["planner"]["visible"]
+    assert [updates[name]["value"] for name in ("eta", "temperature", "steps")] == [0.5, 0.8, 64]
+    assert updates["planner"]["value"] == "self", "of the sampler's own"
+    other = tab.switched(resident, TEXT, 7, "confidence")
+    assert other[CHOICE]["value"] == "confidence" and other["temperature"]["value"] == 0.8
+    assert not other["eta"]["visible"] and "value" not in other["eta"]
 
 
 def test_a_text_that_the_other_cannot_read_gives_way():
@@ -122,15 +130,15 @@ def test_a_text_that_the_other_cannot_read_gives_way():
 def test_a_recorded_run_is_shown_where_the_first_text_stands_untouched(tab):
     masked = Shelf.of("classics-mdm", "cpu").default
     first = TRY[0]
-    assert json.loads(tab.switched(masked, first.text, first.length, "p2")["canvas"])["k"] == "trace"
-    assert json.loads(tab.switched(masked, "The old sailor", 48, "p2")["canvas"])["k"] == "draft"
+    assert json.loads(tab.switched(masked, first.text, first.length)["canvas"])["k"] == "trace"
+    assert json.loads(tab.switched(masked, "The old sailor", 48)["canvas"])["k"] == "draft"
 
 
 def test_compare_offers_the_questions_that_make_sense(shelf, tiny):
     with gr.Blocks():
         header = SimpleNamespace(chosen=gr.HTML(about(shelf.default)))
-        layout = Layout(shelf, header, Controls(kind_of(shelf.default), "compare-"))
-    updates = layout.switched(shelf["tiny-latent"], "argmaxes", TEXT, 3, "confidence")
+        layout = Layout(shelf, header, Controls(kind_of(shelf.default), shelf.default.usual, "compare-"))
+    updates = layout.switched(shelf["tiny-latent"], "argmaxes", TEXT, 3)
     offered = [name for _, name in updates[layout.question]["choices"]]
     assert "clamp" in offered and "noises" in offered and "argmaxes" not in offered
     assert updates[layout.question]["value"] == offered[0]

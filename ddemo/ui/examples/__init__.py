@@ -10,7 +10,7 @@ from ddemo.denoisers import Checkpoint, TextCodec
 from ddemo.errors import InputError
 from ddemo.sampling import SamplerConfig, read_text
 from ddemo.sampling.canvas import MAX_CHARACTERS
-from ddemo.settings import default_sampler
+from ddemo.settings import Usual
 from ddemo.trace import Trace
 
 HERE = Path(__file__).parent
@@ -85,11 +85,11 @@ def example_of(run: str) -> Trace | None:
 def record(checkpoint: Checkpoint) -> Iterator[str]:
     """Make the loaded checkpoint's opening run and store it; yields a line about each file.
 
-    Seed and settings are the page's defaults, so the run is one that a visitor gets: it is not picked.
+    Seed and settings are those that the page opens with, so the run is one that a visitor gets: it is not picked.
     """
     first = tries_for(checkpoint.codec, checkpoint.denoiser.max_length)[0]
-    sampler = default_sampler(checkpoint.denoiser.process).name
-    trace = runs.begin(checkpoint, first.text, first.length, SamplerConfig(sampler))
+    usual = Usual.of(checkpoint.denoiser.process, checkpoint.recommended)
+    trace = runs.begin(checkpoint, first.text, first.length, SamplerConfig.from_values(usual.settings))
     for _ in runs.carry_out(checkpoint, trace):
         pass
     file = HERE / f"{checkpoint.id}.json"

@@ -1,0 +1,58 @@
+"""How a checkpoint is usually run: what it recommends, checked, and what is filled in where nothing was said."""
+
+import json
+import shutil
+
+import pytest
+
+from ddemo.denoisers.loading import recommended_of
+from ddemo.errors import InputError
+from ddemo.sampling import SamplerConfig
+from ddemo.settings import Usual, default_sampler
+
+RECOMMENDED = {"sampler": "p2", "eta": 0.5, "steps": 64, "temperature": 0.8}
+
+
+@pytest.mark.parametrize("process", ["absorbing", "uniform", "gaussian"])
+def test_without_a_word_it_is_the_usual_sampler_of_the_noise(process):
+    usual = Usual.of(process)
+    assert usual.sampler is default_sampler(process) and usual.settings == {"sampler": usual.sampler.name}
+    assert SamplerConfig.from_values(usual.fill({})) == SamplerConfig(usual.sampler.name)
+
+
+def test_what_is_recommended_is_filled_in_where_nothing_was_said():
+    usual = Usual.of("absorbing", RECOMMENDED)
+    assert usual.fill({"sampler": None, "steps": None, "seed": 7}) == RECOMMENDED | {"seed": 7}
+    assert usual.fill({"sampler": "p2", "steps": 9}) == RECOMMENDED | {"steps": 9}
+
+
+def test_another_sampler_has_its_own_knobs_and_what_all_have_in_common():
+    usual = Usual.of("absorbing", RECOMMENDED)
+    given = {"sampler": "remdm-cap", "steps": 9, "eta": None}
+    assert usual.fill(given) == {"sampler": "remdm-cap", "steps": 9, "temperature": 0.8}
+    assert usual.fill({"sampler": "plug-in"}) == {"sampler": "plug-in", "steps": 64}, "it reads no temperature"
+    assert usual.values_for("p2") == RECOMMENDED and usual.fill({"sampler": "?"})["sampler"] == "?"
+
+
+@pytest.mark.parametrize(
+    "recommended",
+    [
+        {"sampler": "nonsense"},
+        {"sampler": "ddpm"},
+        {"steps": -1},
+        {"steps": "many"},
+        {"sampler": ["p2"]},
+        {"what": 1},
+    ],
+)
+def test_what_cannot_be_is_not_recommended(recommended):
+    with pytest.raises(InputError):
+        Usual.of("absorbing", recommended)
+
+
+@pytest.mark.parametrize("told", [RECOMMENDED, None, "p2", [1]])
+def test_a_checkpoint_recommends_in_its_config(tiny_directory, tmp_path, told):
+    directory = shutil.copytree(tiny_directory, tmp_path / "tiny-mdm")
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(config | ({} if told is None else {"recommended": told})))
+    assert recommended_of(directory) == (told if isinstance(told, dict) else {})
