@@ -51,8 +51,9 @@ def stored_tensors(directory: Path, wanted: Collection[str]) -> Iterator[tuple[s
 
 def _entries(directory: Path) -> Iterator[tuple[str, safe_open]]:
     """Each tensor's name and the open file that holds it."""
+    paths = weight_files(directory)
     try:
-        for path in weight_files(directory):
+        for path in paths:
             with safe_open(path, framework="pt") as file:
                 names = file.keys()
                 for name in names:

@@ -1,6 +1,7 @@
 """Where a checkpoint's tokenizer comes from: its own directory, or the one that its authors name."""
 
 import json
+import warnings
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
@@ -31,7 +32,9 @@ def read_tokenizer(directory: Path, name: str | None = None) -> PreTrainedTokeni
     name = name or directory.name
     transformers_logging.set_verbosity_error()
     try:
-        tokenizer = _reader_of(directory).from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        with warnings.catch_warnings(action="ignore"):  # of old settings in config.json, which nobody can change
+            reader = _reader_of(directory)
+            tokenizer = reader.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     except Exception as problem:  # the libraries trip over damaged files in every way there is
         raise InputError(f"The tokenizer of {name} cannot be read ({type(problem).__name__}).") from problem
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
