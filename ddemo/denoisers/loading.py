@@ -18,7 +18,7 @@ from ddemo.denoisers.base import Denoiser
 from ddemo.denoisers.codec import TextCodec
 from ddemo.denoisers.masked_lm import MaskedLMDenoiser, UniformLMDenoiser
 from ddemo.denoisers.recognised import known_but_not_read
-from ddemo.denoisers.tokenizers import brings_tokenizer, read_tokenizer
+from ddemo.denoisers.tokenizers import brings_tokenizer, frame_of, read_tokenizer
 from ddemo.errors import InputError
 
 SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints"
@@ -171,6 +171,8 @@ def canvas_limit_of(directory: Path) -> int:
     positions = _whole(directory, config, "max_position_embeddings", 512)
     if config.get("model_type") in ("roberta", "xlm-roberta", "camembert"):
         positions -= 2  # RoBERTa counts positions from padding_idx + 1
+    if family is MASKED_LM:
+        positions -= sum(map(len, frame_of(read_tokenizer(directory))))
     limit = min(positions, _whole(directory, config, "canvas_length", positions))
     if limit < 1:
         raise InputError(f"{directory.name} has room for {limit} tokens: its config.json is damaged.")
@@ -221,6 +223,8 @@ def _load_masked_lm(
     model = _network(AutoModelForMaskedLM, directory, dtype, trust_remote_code=False)
     kind = UniformLMDenoiser if process == "uniform" else MaskedLMDenoiser
     denoiser = kind(model.to(device), directory.name, codec.mask_id, canvas_limit, codec.vocab_size)
+    denoiser.before, denoiser.after = frame_of(codec.tokenizer)
+    denoiser.openers = frozenset(denoiser.before[:1])
     return denoiser, dtype
 
 

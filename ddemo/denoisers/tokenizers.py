@@ -81,3 +81,17 @@ def borrowed_tokenizer(repositories: tuple[str, ...], borrower: str) -> PreTrain
             f"({type(problem).__name__}): put its tokenizer.json beside the weights, or connect to the Hub once."
         ) from problem
     return read_tokenizer(Path(found).parent, repository)
+
+
+def frame_of(tokenizer: PreTrainedTokenizerFast) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What a tokenizer puts before and after every text, such as BERT's [CLS] and [SEP].
+
+    A tokenizer with a chat template puts nothing there: it belongs to a network that was tuned on what the template
+    gives, as ModernBERT-chat.
+    """
+    if tokenizer.chat_template is not None:
+        return (), ()
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a")["input_ids"]
+    at = next((at for at in range(len(whole)) if bare and whole[at : at + len(bare)] == bare), None)
+    return ((), ()) if at is None else (tuple(whole[:at]), tuple(whole[at + len(bare) :]))
