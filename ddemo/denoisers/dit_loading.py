@@ -70,8 +70,11 @@ def kind_of(config: dict) -> str | None:
 
 
 def canvas_limit(directory: Path, config: dict) -> int:
-    """The text length that the network was trained on."""
-    return _settings(directory, config)["length"]
+    """The text length that the network was trained on, less the token that begins a text of BD3-LM."""
+    limit = _settings(directory, config)["length"] - bool(block_length(directory, config))
+    if limit < 1:
+        raise InputError(f"{directory.name} has room for {limit} tokens: its config.json is damaged.")
+    return limit
 
 
 def block_length(directory: Path, config: dict) -> int:
@@ -141,6 +144,9 @@ def load(
     told = bool(config.get("time_conditioning", kind == "udlm")) if told is None else told
     made = _denoiser(kind, block_length(directory, config))
     denoiser = made(model, directory.name, codec.mask_id, canvas_limit, codec.vocab_size, takes_time=told)
+    if block_length(directory, config) and codec.tokenizer.bos_token_id is not None:
+        denoiser.before = (codec.tokenizer.bos_token_id,)  # as the published sampler sets the first token
+        denoiser.openers = frozenset(denoiser.before)
     denoiser.checks = tuple(_self_checks(denoiser, len(expected)))
     return denoiser
 
