@@ -26,7 +26,8 @@ class MaskedLMDenoiser:
     Attributes:
         before, after: tokens that the network expects around every text, such as BERT's [CLS] and [SEP]. They are put
             there on the way in, and no caller sees them.
-        openers: tokens of which one at the start of a row says that it is framed already; nothing is put around it.
+        openers: tokens of which one that is clean at the start of a row says that it is framed already; nothing is
+            put around it.
     """
 
     takes_time = False
@@ -74,7 +75,8 @@ class MaskedLMDenoiser:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The rows with `before` and `after` around each text, as clean tokens where nothing is wanted."""
         width = tokens.shape[1] + len(self.before) + len(self.after)
-        bare = ~torch.isin(tokens[:, 0], torch.tensor(sorted(self.openers), dtype=torch.int64))
+        opened = torch.isin(tokens[:, 0], torch.tensor(sorted(self.openers), dtype=torch.int64))
+        bare = ~(opened & (times[:, 0] == 0))  # one that was drawn there opens nothing
         lead = bare * len(self.before)
         place = torch.arange(width) - lead[:, None]  # [B, W], where in its text a token stands
         inside = (place >= 0) & (place < lengths[:, None])

@@ -93,8 +93,11 @@ def test_without_a_token_in_front_the_first_position_answers_for_itself(denoiser
     torch.testing.assert_close(bare, STORED["dream.bare"][0], **CLOSE)
     spelled = torch.cat([torch.full((3, 1), tiny.AT["begin"]), tokens], 1)
     wanted = torch.cat([torch.zeros(3, 1, dtype=torch.bool), inside(tokens, lengths)], 1)
-    logits = denoiser(spelled, torch.full(spelled.shape, 0.5), lengths + 1, wanted)
+    given = torch.cat([torch.zeros(3, 1), times], 1)
+    logits = denoiser(spelled, given, lengths + 1, wanted)
     torch.testing.assert_close(logits, expected[wanted[:, 1:]], **CLOSE)
+    drawn = denoiser(spelled, torch.full(spelled.shape, 0.5), lengths + 1, wanted)  # not the caller's to begin with
+    assert (drawn - logits).abs().max() > 0.01
 
 
 def test_block_diffusion_beside_the_clean_text_is_the_published_training_pass(denoisers):
@@ -117,7 +120,8 @@ def test_padding_and_company_change_no_bit(denoisers, name):
 def test_a_text_with_and_one_without_its_first_token_share_a_batch(denoisers):
     denoiser = denoisers["dream"]
     tokens, times, lengths, wanted = rows(9, 12, 7)
-    tokens[1, 0] = tiny.AT["turn"]
+    tokens[1, 0], times = tiny.AT["turn"], times.clone()
+    times[:, 0] = 0.0
     parts = denoiser(tokens, times, lengths, wanted).split(wanted.sum(1).tolist())
     for row, length in enumerate(lengths.tolist()):
         own = (x[row : row + 1, :length] for x in (tokens, times))
