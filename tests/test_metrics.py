@@ -1,5 +1,6 @@
 """The bound, against a world where likelihoods are known."""
 
+import itertools
 import math
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from ddemo.denoisers.exact_world import ExactWorldDenoiser
 from ddemo.errors import InputError
-from ddemo.metrics import bound, evaluate, text_windows
+from ddemo.metrics import answer_bound, bound, evaluate, text_windows
 from ddemo.processes.exact import ExactWorld
 from tests.toy_latents import three_places, two_words
 from tests.toy_world import ToyWorld
@@ -43,6 +44,70 @@ def test_the_estimate_agrees_with_brute_force_within_its_standard_error(temperat
             result.nats_per_token_stderr / result.nats_per_token
         )
         assert (result.characters, result.tokens, result.windows) == (1500, 300 * len(text), 300)
+
+
+def brute_force_answer(world: ToyWorld, prompt: list[int], answer: list[int]) -> float:
+    """E_l [(L/l) sum over masked of -log p], over every count l and every choice of l of the L tokens."""
+    size, total = len(answer), 0.0
+    for count in range(1, size + 1):
+        choices = list(itertools.combinations(range(size), count))
+        for masked in choices:
+            noised = tuple(prompt + [world.mask_id if i in masked else token for i, token in enumerate(answer)])
+            nats = -sum(world.conditional(noised, len(prompt) + i)[answer[i]].item() for i in masked)
+            total += nats * size / count / len(choices) / size
+    return total
+
+
+@pytest.mark.parametrize("prompt, answer", [([2], [0, 1, 0]), ([], [1, 1, 2, 0]), ([1, 2], [2, 1])], ids=str)
+def test_the_bound_with_a_fixed_count_of_masks_agrees_with_brute_force(prompt, answer):
+    world = ToyWorld(seed=2, temperature=2.0)
+    exact = brute_force_answer(world, prompt, answer)
+    given = torch.tensor(prompt, dtype=torch.int64)
+    result = answer_bound(world, given, torch.tensor(answer), draws=3200, rows=16, generator=generator(3))
+    assert 0 < result.stderr < 0.02 * exact and (result.tokens, result.draws) == (len(answer), 3200)
+    assert abs(result.nats - exact) < 4 * result.stderr  # false alarm: once in 16,000 seeds, and the seed is fixed
+    if not prompt:
+        assert exact == pytest.approx(world.brute_force_bound(torch.tensor(answer)), rel=1e-9)
+
+
+def test_the_bound_with_a_fixed_count_is_tight_for_true_conditionals_and_exact_for_one_token():
+    world = ToyWorld(seed=1)
+    for text in world.texts()[::11]:
+        prompt, answer = text[:2].tolist(), text[2:].tolist()
+        truth = world.nats(text) - world.nats(text[:2])
+        assert brute_force_answer(world, prompt, answer) == pytest.approx(truth, rel=1e-9)
+        alone = answer_bound(world, text[:3], text[3:], draws=1, rows=1)
+        assert alone.nats == pytest.approx(world.nats(text) - world.nats(text[:3]), rel=1e-5)
+        assert math.isnan(alone.stderr)
+
+
+def test_counts_are_spread_over_the_answer():
+    """With as many rows as tokens a group has each count once, so that only the choice of masks is left to chance."""
+    seen = []
+
+    class Watched(ToyWorld):
+        def __call__(self, tokens, times, lengths, wanted, exclude_mask=False):
+            seen.append((sorted(wanted.sum(1).tolist()), sorted(times[:, 0].tolist())))
+            return super().__call__(tokens, times, lengths, wanted)
+
+    answer_bound(Watched(seed=1), torch.tensor([0]), torch.tensor([1, 2, 0]), draws=12, rows=3)
+    assert [counts for counts, _ in seen] == [[1, 2, 3]] * 4
+    assert seen[0][1] == pytest.approx([1 / 3, 2 / 3, 1.0])
+
+
+def test_what_has_no_bound_with_a_fixed_count():
+    world, some = ToyWorld(seed=1), torch.tensor([1, 0])
+    for prompt, answer, more, says in (
+        (some, some[:0], {}, "one of them the answer's"),
+        (some, torch.tensor([1, 0, 2]), {}, "1 to 4 tokens"),
+        (some, some, {"draws": 10, "rows": 4}, "multiple of rows"),
+        (some, some, {"draws": 0}, "at least 1"),
+    ):
+        with pytest.raises(InputError, match=says):
+            answer_bound(world, prompt, answer, **more)
+    world.unnormalised = True
+    with pytest.raises(InputError, match="toy does not fill masks in any order"):
+        answer_bound(world, some, some)
 
 
 def test_the_bound_of_a_text_drawn_from_the_world_is_at_least_its_entropy():

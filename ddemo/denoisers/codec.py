@@ -84,7 +84,7 @@ class TextCodec:
         End-of-text stays drawable, since a model says with it that the text is over.
         """
         never = torch.zeros(self.vocab_size, dtype=torch.bool)
-        never[list(set(self.tokenizer.all_special_ids) - {self.tokenizer.eos_token_id})] = True
+        never[list(set(self.tokenizer.all_special_ids) - set(self.ends.tolist()))] = True
         never[self.mask_id] = True
         never[[token for token in range(self.vocab_size) if not self.piece(token)]] = True
         return never

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ddemo.denoisers.blocks import block_attention
 from ddemo.denoisers.dit import DiT
 from ddemo.denoisers.masked_lm import STRIDE, MaskedLMDenoiser
 
@@ -122,18 +123,7 @@ class BlockDiTDenoiser(DiTDenoiser):
         return self._answered(tokens, clean, times, lengths, wanted)
 
     def _attend(self, times: Tensor, lengths: Tensor, beside_clean: bool) -> Tensor:
-        """[B, 1, L, L], or twice as wide and high beside the clean text."""
-        width = times.shape[1]
-        places = torch.arange(width)
-        first = (times > 0).int().argmax(1)  # 0 where nothing is noised
-        block = (places - first[:, None] % self.block_length).div(self.block_length, rounding_mode="floor")  # [B, L]
-        there = (places < lengths[:, None])[:, None]
-        same, before = (block[:, :, None] == block[:, None]) & there, (block[:, :, None] > block[:, None]) & there
-        if not beside_clean:
-            return (same | before)[:, None]
-        noised = torch.cat([same, before], 2)
-        given = torch.cat([torch.zeros_like(same), same | before], 2)
-        return torch.cat([noised, given], 1)[:, None]
+        return block_attention(times, lengths, self.block_length, beside_clean)
 
 
 class UniformDiTDenoiser(DiTDenoiser):

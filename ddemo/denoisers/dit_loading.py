@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ddemo.denoisers.codec import TextCodec
 from ddemo.denoisers.dit import DiT, Shape
 from ddemo.denoisers.dit_lm import BlockDiTDenoiser, DiTDenoiser, ScoreDiTDenoiser, UniformDiTDenoiser
+from ddemo.denoisers.stored import compare, fitted, stored_shapes, stored_tensors
 from ddemo.denoisers.tokenizers import borrowed_tokenizer, brings_tokenizer, read_tokenizer
 from ddemo.errors import InputError
 
@@ -70,8 +70,11 @@ def kind_of(config: dict) -> str | None:
 
 
 def canvas_limit(directory: Path, config: dict) -> int:
-    """The text length that the network was trained on."""
-    return _settings(directory, config)["length"]
+    """The text length that the network was trained on, less the token that begins a text of BD3-LM."""
+    limit = _settings(directory, config)["length"] - bool(block_length(directory, config))
+    if limit < 1:
+        raise InputError(f"{directory.name} has room for {limit} tokens: its config.json is damaged.")
+    return limit
 
 
 def block_length(directory: Path, config: dict) -> int:
@@ -129,9 +132,11 @@ def load(
     with torch.device("meta"):
         model = DiT(_shape(directory, settings, shapes))
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    _compare(directory, expected, shapes)
+    compare(directory, expected, {name: shape for name, shape in shapes.items() if name not in UNREAD})
+    wanted = {prefix + name: name for name in expected}
     tensors = {
-        name: _fit(directory, name, tensor, device, dtype) for name, tensor in _tensors(directory, prefix, expected)
+        wanted[name]: fitted(directory, wanted[name], tensor, device, dtype)
+        for name, tensor in stored_tensors(directory, wanted)
     }
     model.load_state_dict(tensors, assign=True)
     model.requires_grad_(False)
@@ -139,6 +144,9 @@ def load(
     told = bool(config.get("time_conditioning", kind == "udlm")) if told is None else told
     made = _denoiser(kind, block_length(directory, config))
     denoiser = made(model, directory.name, codec.mask_id, canvas_limit, codec.vocab_size, takes_time=told)
+    if block_length(directory, config) and codec.tokenizer.bos_token_id is not None:
+        denoiser.before = (codec.tokenizer.bos_token_id,)  # as the published sampler sets the first token
+        denoiser.openers = frozenset(denoiser.before)
     denoiser.checks = tuple(_self_checks(denoiser, len(expected)))
     return denoiser
 
@@ -198,9 +206,7 @@ def _refuse_relatives(directory: Path, config: dict, kind: str) -> None:
 
 def _stored_shapes(directory: Path) -> tuple[str, dict[str, tuple[int, ...]]]:
     """The prefix of the network's tensors, and all shapes by names without it, from the files' headers."""
-    shapes = {}
-    for name, file in _entries(directory):
-        shapes[name] = tuple(file.get_slice(name).get_shape())
+    shapes = stored_shapes(directory)
     prefix = next((prefix for prefix in PREFIXES if prefix + EMBEDDING in shapes), None)
     if prefix is None:
         raise InputError(f"The weights of {directory.name} are incomplete: {EMBEDDING} is missing.")
@@ -208,24 +214,6 @@ def _stored_shapes(directory: Path) -> tuple[str, dict[str, tuple[int, ...]]]:
     if len(shapes[EMBEDDING]) != 2:
         raise InputError(f"The weights of {directory.name} are damaged: {EMBEDDING} is no table.")
     return prefix, shapes
-
-
-def _entries(directory: Path) -> Iterator[tuple[str, safe_open]]:
-    """Each tensor's name and the open file that holds it."""
-    try:
-        for path in sorted(directory.glob("*.safetensors")):
-            with safe_open(path, framework="pt") as file:
-                names = file.keys()
-                for name in names:
-                    yield name, file
-    except (SafetensorError, OSError, ValueError) as problem:  # their own messages hold paths
-        raise InputError(f"The weights of {directory.name} cannot be read ({type(problem).__name__}).") from problem
-
-
-def _tensors(directory: Path, prefix: str, wanted: dict) -> Iterator[tuple[str, Tensor]]:
-    for name, file in _entries(directory):
-        if name.removeprefix(prefix) in wanted:
-            yield name.removeprefix(prefix), file.get_tensor(name)
 
 
 def _shape(directory: Path, settings: dict[str, int], shapes: dict[str, tuple[int, ...]]) -> Shape:
@@ -248,33 +236,8 @@ def _shape(directory: Path, settings: dict[str, int], shapes: dict[str, tuple[in
 
 
 def _first(shapes: dict[str, tuple[int, ...]], name: str, missing: int) -> int:
-    """The first size of a tensor; `missing` where it is not there, which `_compare` says if it has to be."""
+    """The first size of a tensor; `missing` where it is not there, which `compare` says if it has to be."""
     return shapes[name][0] if shapes.get(name) else missing
-
-
-def _compare(directory: Path, expected: dict[str, tuple[int, ...]], stored: dict[str, tuple[int, ...]]) -> None:
-    """Every tensor is there with its shape, and no other but those known to be of no use."""
-    if missing := sorted(set(expected) - set(stored)):
-        raise InputError(f"The weights of {directory.name} are incomplete: {missing[0]} is missing.")
-    for name, shape in expected.items():
-        if stored[name] != shape:
-            raise InputError(
-                f"The weights of {directory.name} are damaged: {name} is {_by(stored[name])}, not {_by(shape)}."
-            )
-    if unknown := sorted(set(stored) - set(expected) - set(UNREAD)):
-        raise InputError(f"{directory.name} has weights that its family does not know, such as {unknown[0][:80]}.")
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) or "a single number"
-
-
-def _fit(directory: Path, name: str, tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The tensor in its place and type, with only finite numbers."""
-    tensor = tensor.to(device, dtype)
-    if not all(bool(end.isfinite()) for end in tensor.aminmax()):  # NaN goes through both, and nothing is copied
-        raise InputError(f"The weights of {directory.name} are damaged: {name} holds numbers that are not finite.")
-    return tensor
 
 
 # ---------------------------------------------------------------- self-checks

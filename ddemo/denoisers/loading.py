@@ -14,16 +14,18 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from ddemo.denoisers import dit_loading, exact_world, latent_lm
+from ddemo.denoisers import decoder_loading, dit_loading, exact_world, latent_lm
 from ddemo.denoisers.base import Denoiser
 from ddemo.denoisers.codec import TextCodec
 from ddemo.denoisers.masked_lm import MaskedLMDenoiser, UniformLMDenoiser
-from ddemo.denoisers.tokenizers import brings_tokenizer, read_tokenizer
+from ddemo.denoisers.recognised import known_but_not_read
+from ddemo.denoisers.tokenizers import brings_tokenizer, frame_of, read_tokenizer
 from ddemo.errors import InputError
 
 SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints"
 DEFAULT_CHECKPOINT = "classics-mdm"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+READ_AT_ONCE = 1 << 20  # bytes
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -51,8 +53,10 @@ class Checkpoint:
     def revision(self) -> str:
         """The first 12 hex digits of the weights' SHA-256: what a trace names."""
         digest = hashlib.sha256()
-        for file in sorted(self.directory.glob("*.safetensors")):
-            digest.update(file.read_bytes())
+        for path in sorted(self.directory.glob("*.safetensors")):
+            with path.open("rb") as file:
+                while part := file.read(READ_AT_ONCE):
+                    digest.update(part)
         return digest.hexdigest()[:12]
 
     def as_dict(self) -> dict[str, str]:
@@ -171,6 +175,8 @@ def canvas_limit_of(directory: Path) -> int:
     positions = _whole(directory, config, "max_position_embeddings", 512)
     if config.get("model_type") in ("roberta", "xlm-roberta", "camembert"):
         positions -= 2  # RoBERTa counts positions from padding_idx + 1
+    if family is MASKED_LM:
+        positions -= sum(map(len, frame_of(read_tokenizer(directory))))
     limit = min(positions, _whole(directory, config, "canvas_length", positions))
     if limit < 1:
         raise InputError(f"{directory.name} has room for {limit} tokens: its config.json is damaged.")
@@ -186,7 +192,8 @@ def companions_of(checkpoint: Checkpoint) -> list[Path]:
 def recommended_of(directory: Path) -> dict[str, Any]:
     """The settings of a run that config.json recommends, unchecked; and the blocks that block diffusion asks for."""
     config = _read_config(directory)
-    block_length = dit_loading.block_length(directory, config) if dit_loading.kind_of(config) else 0
+    blocks = dit_loading if dit_loading.kind_of(config) else decoder_loading
+    block_length = blocks.block_length(directory, config)
     recommended = config.get("recommended")
     told = recommended if isinstance(recommended, dict) else {}
     return ({"block_length": block_length} if block_length else {}) | told
@@ -219,6 +226,8 @@ def _load_masked_lm(
     model = _network(AutoModelForMaskedLM, directory, dtype, trust_remote_code=False)
     kind = UniformLMDenoiser if process == "uniform" else MaskedLMDenoiser
     denoiser = kind(model.to(device), directory.name, codec.mask_id, canvas_limit, codec.vocab_size)
+    denoiser.before, denoiser.after = frame_of(codec.tokenizer)
+    denoiser.openers = frozenset(denoiser.before[:1])
     return denoiser, dtype
 
 
@@ -263,6 +272,12 @@ def _load_dit(
     return dit_loading.load(directory, _read_config(directory), codec, canvas_limit, device, dtype), dtype
 
 
+def _load_decoder(
+    directory: Path, codec: TextCodec, process: str, canvas_limit: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Denoiser, torch.dtype]:
+    return decoder_loading.load(directory, _read_config(directory), codec, canvas_limit, device, dtype), dtype
+
+
 MASKED_LM = Family(("absorbing", "uniform"), TextCodec, _load_masked_lm)
 FAMILIES = {  # by the model_type of config.json
     exact_world.MODEL_TYPE: Family(exact_world.PROCESSES, exact_world.WordCodec, _load_exact_world),
@@ -272,6 +287,7 @@ DIT_FAMILIES = {
     name: Family((kind.process,), TextCodec, _load_dit, dit_loading.read_codec, dit_loading.canvas_limit)
     for name, kind in dit_loading.KINDS.items()
 }
+DECODERS = Family(("absorbing",), TextCodec, _load_decoder, decoder_loading.read_codec, decoder_loading.canvas_limit)
 
 
 def _family_of(directory: Path, config: dict) -> Family:
@@ -283,6 +299,10 @@ def _family_of(directory: Path, config: dict) -> Family:
         return FAMILIES[model_type]
     if kind := dit_loading.kind_of(config):
         return DIT_FAMILIES[kind]
+    if known := known_but_not_read(config):
+        raise InputError(f"{directory.name} cannot be read here: it is {known}.")
+    if decoder_loading.kind_of(directory, config):
+        return DECODERS
     if any(kind.endswith("ForMaskedLM") for kind in kinds):
         return MASKED_LM
     named = ", ".join(kinds[:3]) or "no architecture"

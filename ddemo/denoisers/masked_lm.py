@@ -6,8 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-# Attribute that holds the output head, for the classes whose head can be run on its own.
-HEADS = ("cls", "lm_head")
+# Attributes that hold the output head, one after the other, for the classes whose head can be run on its own.
+HEADS = (
+    ("cls",),
+    ("lm_head",),
+    ("head", "decoder"),
+    ("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector"),
+)
 STRIDE = 16  # what vector units cut rows into
 
 
@@ -17,6 +22,12 @@ class MaskedLMDenoiser:
     A masked diffusion model's optimal prediction does not depend on t (Sahoo et al. 2024; Ou et al. 2024),
     so the network is called without it. The vocabulary projection, half of the work of a small model, runs
     only at the positions asked for.
+
+    Attributes:
+        before, after: tokens that the network expects around every text, such as BERT's [CLS] and [SEP]. They are put
+            there on the way in, and no caller sees them.
+        openers: tokens of which one that is clean at the start of a row says that it is framed already; nothing is
+            put around it.
     """
 
     takes_time = False
@@ -29,7 +40,11 @@ class MaskedLMDenoiser:
         self.mask_id = mask_id
         self.max_length = max_length
         self.vocab_size = vocab_size
-        self._head = next((getattr(model, name) for name in HEADS if hasattr(model, name)), None)
+        self.before: tuple[int, ...] = ()
+        self.after: tuple[int, ...] = ()
+        self.openers: frozenset[int] = frozenset()
+        names = next((names for names in HEADS if all(hasattr(model, name) for name in names)), ())
+        self._head = [getattr(model, name) for name in names]
 
     @property
     def device(self) -> torch.device:
@@ -43,6 +58,8 @@ class MaskedLMDenoiser:
         length rounds up to the same multiple of 16, and the head sees a multiple of 16 positions. Vector units then
         cut every row in the same way. Elsewhere all rows run in one pass.
         """
+        if self.before or self.after:
+            tokens, times, lengths, wanted = self._framed(tokens, times, lengths, wanted)
         logits = [self._pass(*part) for part in self._parts(tokens, times, lengths, wanted)]
         if len(logits) == 1:
             return logits[0]
@@ -52,6 +69,25 @@ class MaskedLMDenoiser:
         for width, part in zip(widths.unique().tolist(), logits, strict=True):
             whole[widths == width] = part
         return whole
+
+    def _framed(
+        self, tokens: Tensor, times: Tensor, lengths: Tensor, wanted: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The rows with `before` and `after` around each text, as clean tokens where nothing is wanted."""
+        width = tokens.shape[1] + len(self.before) + len(self.after)
+        opened = torch.isin(tokens[:, 0], torch.tensor(sorted(self.openers), dtype=torch.int64))
+        bare = ~(opened & (times[:, 0] == 0))  # one that was drawn there opens nothing
+        lead = bare * len(self.before)
+        place = torch.arange(width) - lead[:, None]  # [B, W], where in its text a token stands
+        inside = (place >= 0) & (place < lengths[:, None])
+        source = place.clamp(0, tokens.shape[1] - 1)
+        framed = tokens.gather(1, source) * inside
+        for i, token in enumerate(self.before):
+            framed[(place == i - len(self.before)) & bare[:, None]] = token
+        for i, token in enumerate(self.after):
+            framed[(place == lengths[:, None] + i) & bare[:, None]] = token
+        lengths = lengths + lead + bare * len(self.after)
+        return framed, times.gather(1, source) * inside, lengths, wanted.gather(1, source) & inside
 
     def _parts(
         self, tokens: Tensor, times: Tensor, lengths: Tensor, wanted: Tensor
@@ -72,7 +108,8 @@ class MaskedLMDenoiser:
 
     def _widths(self, lengths: Tensor) -> Tensor:
         """Lengths rounded up to a multiple of `STRIDE`, as far as the network goes."""
-        return ((lengths + STRIDE - 1) // STRIDE * STRIDE).clamp_max(self.max_length)
+        longest = self.max_length + len(self.before) + len(self.after)
+        return ((lengths + STRIDE - 1) // STRIDE * STRIDE).clamp_max(longest)
 
     def _pass(self, tokens: Tensor, times: Tensor, lengths: Tensor, wanted: Tensor) -> Tensor:
         """Logits [N, V] of rows that run together."""
@@ -80,15 +117,18 @@ class MaskedLMDenoiser:
         given = {name: value.to(self.device, non_blocking=True) for name, value in given.items()}
         # Which rows to take is known on the CPU, so that a GPU need not be waited for.
         places = wanted.flatten().nonzero().squeeze(-1).to(self.device, non_blocking=True)
-        if self._head is None:
-            logits = self.model(**given).logits.flatten(0, 1)[places]
-        else:
+        if self._head:
             logits = self._project(self.model.base_model(**given)[0].flatten(0, 1)[places])
+        else:
+            logits = self.model(**given).logits.flatten(0, 1)[places]
         return logits[:, : self.vocab_size].float()
 
     def _project(self, hidden: Tensor) -> Tensor:
         """The vocabulary projection of positions [N, D]."""
-        return self._head(self._in_strides(hidden))[: len(hidden)]
+        x = self._in_strides(hidden)
+        for part in self._head:
+            x = part(x)
+        return x[: len(hidden)]
 
     def _in_strides(self, rows: Tensor) -> Tensor:
         """Rows [N, D], on a CPU with rows of zeros after them up to a multiple of `STRIDE`."""

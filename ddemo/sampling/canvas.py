@@ -1,6 +1,7 @@
 """The canvas: the tokens a lane works on, which of them are fixed, and how it is read from a visitor's text."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntFlag
 from itertools import groupby, pairwise
@@ -8,6 +9,7 @@ from itertools import groupby, pairwise
 import torch
 from torch import Tensor
 
+from ddemo.denoisers.chat import Turn, chat_prompt
 from ddemo.denoisers.codec import TextCodec, check_encodable, visible
 from ddemo.errors import InputError
 
@@ -160,6 +162,28 @@ def read_text(text: str, length: int, codec: TextCodec, max_length: int) -> Canv
             followed_by_mask = index + 1 < len(parts)
             builder.add_text(part[:-1] if followed_by_mask and part.endswith(" ") else part)
     _check_length(len(builder.tokens), max_length, "text and masks make")
+    return builder.build()
+
+
+def read_chat(turns: Sequence[Turn], length: int, codec: TextCodec, max_length: int) -> Canvas:
+    """The canvas of a conversation: its turns as the checkpoint's format writes them, and masks for the answer.
+
+    Args:
+        turns: what was said so far; the assistant is to go on.
+        length: tokens of the answer.
+        codec: the checkpoint's text codec.
+        max_length: the checkpoint's limit in tokens.
+
+    Raises:
+        InputError: no length, more than the checkpoint takes, or turns that its format cannot write.
+    """
+    if length <= 0:
+        raise InputError("There is nothing to fill: set a length for the answer.")
+    builder = CanvasBuilder(codec)
+    for token in chat_prompt(codec, turns):
+        builder.add_token(token, fixed=True)
+    _check_length(len(builder.tokens) + length, max_length, "conversation and answer make")
+    builder.add_masks(length)
     return builder.build()
 
 

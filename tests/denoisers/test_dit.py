@@ -24,8 +24,12 @@ CLOSE = {"rtol": 0, "atol": 2e-4}
 
 @pytest.fixture(scope="module")
 def denoisers(tmp_path_factory) -> dict[str, DiTDenoiser]:
-    root = tmp_path_factory.mktemp("dit")
-    return {name: load_checkpoint(str(tiny.write(name, root / name)), device="cpu").denoiser for name in tiny.CONFIGS}
+    """As their networks are: BD3-LM's without the token that begins its texts, which has a test of its own."""
+    root, made = tmp_path_factory.mktemp("dit"), {}
+    for name in tiny.CONFIGS:
+        made[name] = load_checkpoint(str(tiny.write(name, root / name)), device="cpu").denoiser
+        made[name].before, made[name].max_length = (), tiny.LENGTH
+    return made
 
 
 @pytest.fixture(params=tiny.CONFIGS)
@@ -190,6 +194,18 @@ def test_blocks_see_themselves_and_those_before(denoisers):
             moved = (everywhere(denoiser, changed, times)[0] - base).abs().amax(1) > 1e-6
             start = (place - fixed) // 4 * 4 + fixed
             assert moved.tolist() == [i >= start for i in range(length)], (fixed, place)
+
+
+def test_a_text_of_block_diffusion_begins_with_its_token(tmp_path, denoisers):
+    """It stands before a text that does not begin with it, as a block of its own, and is answered for by nobody."""
+    loaded = load_checkpoint(str(tiny.write("bd3lm", tmp_path / "bd3lm")), device="cpu").denoiser
+    tokens, times, lengths, wanted = rows(tiny.WORDS - 1, 8, 11)
+    spelled = torch.cat([torch.full((2, 1), 21), tokens], 1)
+    more = [torch.cat([torch.zeros(2, 1, dtype=x.dtype), x], 1) for x in (times, wanted)]
+    expected = denoisers["bd3lm"](spelled, more[0], lengths + 1, more[1])
+    assert torch.equal(loaded(tokens, times, lengths, wanted), expected)
+    assert torch.equal(loaded(spelled, more[0], lengths + 1, more[1]), expected)
+    assert not torch.equal(denoisers["bd3lm"](tokens, times, lengths, wanted), expected)
 
 
 def test_one_pass_beside_the_clean_text_is_all_blocks_one_by_one(denoisers):
