@@ -93,7 +93,7 @@ def catalog() -> dict[str, Entry]:
 
 
 def read(file: Path) -> dict[str, Entry]:
-    """Raises ValueError for a file that is no catalog, a field that is unknown or missing, an id that stands twice."""
+    """Raises ValueError for a file that is no catalog, a field that is unknown or missing, an id given twice."""
     tables = tomllib.loads(file.read_text(encoding="utf-8"))
     if set(tables) != {"checkpoint"} or not isinstance(tables["checkpoint"], list):
         raise ValueError(f"{file.name} must hold [[checkpoint]] tables, not {sorted(tables)}")

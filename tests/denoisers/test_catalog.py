@@ -90,5 +90,5 @@ def test_a_damaged_file_is_refused(text, says, tmp_path):
 def test_an_id_stands_once(tmp_path):
     table = "[[checkpoint]]\n" + "\n".join(f"{name.rstrip('_')} = {value!r}" for name, value in GOOD.items())
     (tmp_path / "catalog.toml").write_text(f"{table}\n\n{table}\n")
-    with pytest.raises(ValueError, match="'owner/name' is in catalog.toml twice"):
+    with pytest.raises(ValueError, match=r"'owner/name' is in catalog\.toml twice"):
         read(tmp_path / "catalog.toml")
