@@ -142,6 +142,11 @@ def find_checkpoint(name: str) -> Path:
     return directory
 
 
+def check_supported(config: dict, name: str) -> None:
+    """Raises InputError where a config.json is of no family that is read here; `name` is what the message says."""
+    _family_of(Path(name), config)
+
+
 @_named
 def _check_files(directory: Path) -> None:
     process_of(directory)

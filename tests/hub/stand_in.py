@@ -1,4 +1,4 @@
-"""A stand-in for the Hub on this machine: as much of its protocol as `huggingface_hub` speaks, and its ways to fail."""
+"""A stand-in for the Hub: as much of its protocol as `huggingface_hub` speaks, and ways to fail."""
 
 import hashlib
 import json

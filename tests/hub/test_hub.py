@@ -1,4 +1,4 @@
-"""Downloads on a stand-in for the Hub: what is fetched, what goes on after a break, and every way that it can fail."""
+"""Downloads on a stand-in for the Hub: what is fetched, what goes on after a break, and how it fails."""
 
 import errno
 import hashlib
