@@ -30,7 +30,7 @@ def fetch(options: argparse.Namespace) -> None:
     from ddemo.denoisers.loading import check_supported
 
     _, use, free = _wanted(options)
-    if options.dry_run or hub.cached(options.id) is None:
+    if options.dry_run or not _is_complete(options.id):
         planned = hub.plan(options.id)
         check_supported(planned.config, planned.id.repository)
         held = fit(size_of_download(planned.config, planned.parameters, planned.weights), use, free)
@@ -46,6 +46,16 @@ def fetch(options: argparse.Namespace) -> None:
     directory = find_checkpoint(options.id)
     load_codec(directory)  # fetches the tokenizer that a checkpoint without one borrows
     print(f"{options.id} is in the cache: use it as --checkpoint {options.id}")
+
+
+def _is_complete(name: str) -> bool:
+    """Whether the cache holds all of it; another program may have put a part of it there."""
+    from ddemo.denoisers import find_checkpoint, hub
+
+    try:
+        return hub.cached(name) is not None and find_checkpoint(name).is_dir()
+    except InputError:
+        return False
 
 
 def models(options: argparse.Namespace) -> None:
@@ -92,7 +102,7 @@ def _row(entry: Any, use: Any, free: int) -> dict[str, Any]:
 def _lines(rows: list[dict[str, Any]], device: str, use: Any, free: int) -> Iterator[str]:
     from ddemo.denoisers.fit import in_bytes
 
-    yield f"{in_bytes(free)} is free on {device}; weights in {use.dtype}. `fetch --dry-run ID` counts a run's needs too."
+    yield f"{in_bytes(free)} is free on {device}; weights in {use.dtype}. A run needs more: fetch --dry-run."
     for row in rows:
         size = in_bytes(row["bytes"]) if row["bytes"] else "size unknown"
         fits = row["fit"] or "memory unknown"

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from ddemo.errors import InputError
 
 # Bytes of a turn over those of its logits in float32, one row for each token of the canvas: 5.6 to 6.9 were measured
-# as the growth of the process with 8 and 16 lanes of 64 and 256 tokens, for four samplers. With the activations below,
-# a network of MDLM's shape grew by 0.7 to 0.8 of the estimate: one lane of 128 and of 1,024 tokens, four of 128.
+# as the growth of the process with 8 and 16 lanes of 64 and 256 tokens, for four samplers. A turn of a network of
+# MDLM's shape was 0.7 to 0.8 of this and the activations below: one lane of 128 and 1,024 tokens, four lanes of 128.
 COPIES = 7
 # Tensors of a layer that are alive together, in the widths of the network: the residual stream, its normalised copy,
 # query, key, value and answer of the attention; and of the feed-forward part: gate, value and their product.

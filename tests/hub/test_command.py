@@ -7,8 +7,10 @@ import sys
 import pytest
 
 from ddemo.__main__ import main
-from ddemo.denoisers import hub
+from ddemo.denoisers import hub, load_checkpoint
 from ddemo.denoisers.catalog import catalog
+from ddemo.ui.api import stream
+from ddemo.ui.shelf import Shelf
 from tests.app_process import ROOT, clean_environment
 from tests.hub.conftest import ID
 
@@ -40,6 +42,23 @@ def test_a_second_fetch_asks_nobody(server, cache, capsys):
     asked = len(server.asked)
     assert run(capsys, "fetch", ID, "--device", "cpu")[0] == 0
     assert len(server.asked) == asked
+
+
+def test_what_another_program_left_half_is_completed(repository, cache, capsys):
+    half = cache / "models--someone--tiny-mdm" / "snapshots" / repository.commit
+    half.mkdir(parents=True)
+    (half / "config.json").write_bytes(repository.files["config.json"])
+    assert run(capsys, "fetch", f"{ID}@{repository.commit}", "--device", "cpu")[0] == 0
+    assert load_checkpoint(f"{ID}@{repository.commit}", "cpu").id == ID
+
+
+def test_a_page_offers_what_was_fetched(repository, cache, capsys):
+    run(capsys, "fetch", ID, "--device", "cpu")
+    shelf = Shelf.of([ID], "cpu", public=True)
+    assert shelf.default.id == ID
+    *_, last = stream(shelf, "The old", 4, {"steps": 2}, ID)
+    assert last["done"] and last["checkpoint"]["id"] == ID
+    assert last["checkpoint"]["revision"] == repository.commit[:12]
 
 
 @pytest.mark.parametrize(
