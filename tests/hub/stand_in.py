@@ -63,16 +63,20 @@ class StandIn:
 
     Attributes:
         asked: method, path and Range of each request.
+        tokens: path -> the Authorization headers that came with it.
     """
 
     url: str
     repositories: dict[str, Repository]
     asked: list[tuple[str, str, str]] = field(default_factory=list)
+    tokens: dict[str, set[str]] = field(default_factory=dict)
     over: threading.Event = field(default_factory=threading.Event)
 
     def sent(self, name: str) -> list[str]:
         """The Range of each request for a file's content, "" for all of it."""
-        return [span for method, path, span in self.asked if method == "GET" and path.endswith(f"/{name}")]
+        place = "/cdn/" if name.endswith(LARGE) else "/resolve/"
+        requests = [(path, span) for method, path, span in self.asked if method == "GET" and place in path]
+        return [span for path, span in requests if path.endswith(f"/{name}")]
 
 
 @contextmanager
@@ -107,6 +111,9 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self.server.hub
         path = self.path.partition("?")[0]
         hub.asked.append((self.command, path, self.headers.get("Range", "")))
+        hub.tokens.setdefault(path, set()).add(self.headers.get("Authorization", ""))
+        if stored := re.fullmatch(r"/cdn/([^/]+/[^/]+)/(.+)", path):
+            return self._file(hub.repositories[stored[1]], stored[2])
         api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path)
         file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         found = api or file
@@ -117,7 +124,11 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(401, "GatedRepo", "Access to this model is restricted")
         if found[2] not in (None, "main", repository.commit):
             return self._refuse(404, "RevisionNotFound", "Invalid rev id")
-        return self._info(found[1], repository) if api else self._file(repository, file[3])
+        if api:
+            return self._info(found[1], repository)
+        if file[3].endswith(LARGE) and file[3] in repository.files:
+            return self._redirect(found[1], repository, file[3])
+        return self._file(repository, file[3])
 
     def _info(self, name: str, repository: Repository) -> None:
         siblings = []
@@ -130,6 +141,13 @@ class _Handler(BaseHTTPRequestHandler):
         told = {"_id": "1", "id": name, "modelId": name, "sha": repository.commit, "siblings": siblings}
         told |= {"private": False, "downloads": 0, "likes": 0, "tags": []}
         self._send(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
+
+    def _redirect(self, name: str, repository: Repository, file: str) -> None:
+        """Large files come from a store under another name, as on the Hub."""
+        blob, size = repository.blob(file), len(repository.files[file])
+        store = self.server.hub.url.replace("127.0.0.1", "localhost")
+        told = {"X-Repo-Commit": repository.commit, "X-Linked-Etag": f'"{blob}"', "X-Linked-Size": str(size)}
+        self._send(302, b"", {**told, "Location": f"{store}/cdn/{name}/{file}"})
 
     def _file(self, repository: Repository, name: str) -> None:
         if name not in repository.files:

@@ -267,6 +267,15 @@ def test_what_is_not_there(cache, name, says):
     assert says in refused(name)
 
 
+def test_a_token_is_for_the_hub_and_not_for_the_store_behind_it(repository, server, cache, monkeypatch):
+    repository.gated = True
+    monkeypatch.setenv("HF_TOKEN", repository.token)
+    hub.download(hub.plan(ID))
+    stored = {path: tokens for path, tokens in server.tokens.items() if path.startswith("/cdn/")}
+    assert stored == {f"/cdn/{ID}/{WEIGHTS}": {""}}
+    assert server.tokens[f"/{ID}/resolve/{repository.commit}/{WEIGHTS}"] == {f"Bearer {repository.token}"}
+
+
 def test_a_hub_that_cannot_be_reached(cache, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     assert "cannot be reached" in refused()
