@@ -2,6 +2,7 @@
 
 import json
 import threading
+import traceback
 from collections import OrderedDict
 from dataclasses import replace
 from functools import partial
