@@ -220,6 +220,7 @@ def _option(name: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     from ddemo.compare import QUESTIONS
+    from ddemo.denoisers import command as checkpoints
     from ddemo.denoisers.loading import DEFAULT_CHECKPOINT, DEVICES, DTYPES
     from ddemo.quality import commands as quality
 
@@ -231,10 +232,11 @@ def _parser() -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
         added.set_defaults(command=command)
         if loads:
-            known = "a shipped checkpoint's id or a directory"
+            known = "a shipped checkpoint's id, a directory, or owner/name of one that was fetched from the Hub"
             added.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, help=known)
             added.add_argument("--device", default="auto", choices=DEVICES)
             added.add_argument("--dtype", default="auto", choices=("auto", *DTYPES))
+            added.add_argument("--force", action="store_true", help="load it even if it does not fit into the memory")
         return added
 
     writing = add(generate)
@@ -278,6 +280,7 @@ def _parser() -> argparse.ArgumentParser:
     measuring.add_argument("--seed", type=int, default=0)
     measuring.add_argument("--json", action="store_true")
     quality.add_commands(add)
+    checkpoints.add_commands(add)
     timing = add(bench)
     timing.add_argument("--lengths", type=int, nargs="+", help="canvas lengths in tokens (default 32 64 128 256)")
     timing.add_argument("--quick", action="store_true", help="fewer repeats: to see that it works")

@@ -61,7 +61,7 @@ class Permalink:
         Raises:
             InputError: the text is too long for an address, or has characters that a link must not have.
         """
-        _check_name(self.checkpoint)
+        _check_id(self.checkpoint)
         _check_name(self.revision)
         _check_characters(self.text)
         length = {"length": self.length} if self.length else {}
@@ -90,7 +90,7 @@ def read_fragment(fragment: Any) -> Permalink:
     checkpoint, at, revision = pairs.pop("run").rpartition("@")
     if not at:
         raise InputError("This link does not say which checkpoint and revision made its run.")
-    _check_name(checkpoint)
+    _check_id(checkpoint)
     _check_name(revision)
     text, length = pairs.pop("text", ""), pairs.pop("length", "0")
     _check_characters(text)
@@ -118,8 +118,17 @@ def _pairs(said: str) -> dict[str, str]:
     return pairs
 
 
+def _check_id(name: str) -> None:
+    """Of a checkpoint: a plain name, or owner/name of one from the Hub."""
+    parts = name.split("/") if name.count("/") == 1 else [name]
+    if len(name) > LONGEST_NAME or any(part in ("", ".", "..") for part in parts):
+        raise InputError(f"A link cannot name a checkpoint or revision {quoted(name)}.")
+    for part in parts:
+        _check_name(part)
+
+
 def _check_name(name: str) -> None:
-    """Of a checkpoint or a revision."""
+    """Of a checkpoint without its owner, or a revision."""
     if not 0 < len(name) <= LONGEST_NAME or not name.isprintable() or "/" in name or "\\" in name:
         raise InputError(f"A link cannot name a checkpoint or revision {quoted(name)}.")
 

@@ -14,9 +14,23 @@ def parser() -> argparse.ArgumentParser:
     parse = argparse.ArgumentParser(prog="app.py", description="ddemo: watch and steer a discrete-diffusion model.")
     parse.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0" if on_space else "127.0.0.1"))
     parse.add_argument("--port", type=port_number, default=os.environ.get("GRADIO_SERVER_PORT", "7860"))
-    parse.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, help="opens the page: a shipped id or a directory")
+    parse.add_argument(
+        "--checkpoint",
+        action="append",
+        metavar="NAME",
+        help="what is offered: a shipped id, a directory, or owner/name of one that was fetched from the Hub; may be "
+        f"given several times, and the first opens the page (default {DEFAULT_CHECKPOINT})",
+    )
     parse.add_argument("--device", default="auto", choices=DEVICES)
     parse.add_argument("--dtype", default="auto", choices=("auto", *DTYPES))
+    parse.add_argument(
+        "--public",
+        action="store_true",
+        default=on_space,
+        help="visitors choose among the checkpoints that are listed with --checkpoint, or the shipped ones, and no "
+        "others; on by itself in a Space",
+    )
+    parse.add_argument("--force", action="store_true", help="load them even if they do not fit into the memory")
     parse.add_argument("--judge", help="a causal language model that judges texts: a path, a Hub id or none")
     parse.add_argument("--share", action="store_true", help="a public link through Gradio's servers")
     return parse
@@ -40,7 +54,7 @@ def serve(options: argparse.Namespace) -> None:
     """Raises InputError for a checkpoint that cannot be loaded, OSError for an address that cannot be used."""
     from ddemo.ui import Shelf, build_demo, launch_arguments  # slow to import, so after the arguments are read
 
-    shelf = Shelf.of(options.checkpoint, options.device, options.dtype)
+    shelf = Shelf.of(options.checkpoint or (), options.device, options.dtype, options.public, options.force)
     demo = build_demo(shelf, options.judge)
     shelf.default.start()
     demo.launch(server_name=options.host, server_port=options.port, share=options.share, **launch_arguments())

@@ -12,7 +12,7 @@ def load(options: argparse.Namespace):
     """The checkpoint that the options name. Raises InputError as `load_checkpoint`."""
     from ddemo.denoisers import load_checkpoint
 
-    return load_checkpoint(options.checkpoint, options.device, options.dtype)
+    return load_checkpoint(options.checkpoint, options.device, options.dtype, options.force)
 
 
 def show(options: argparse.Namespace, report: dict[str, Any], text: str) -> None:
@@ -28,10 +28,10 @@ def _numbers_only(report: dict[str, Any]) -> dict[str, Any]:
 class progress_bar:
     """A tqdm bar on stderr as a context manager, giving a callback (done, total)."""
 
-    def __init__(self, unit: str):
+    def __init__(self, unit: str, unit_scale: bool = False):
         from tqdm import tqdm
 
-        self._bar = tqdm(unit=f" {unit}", file=sys.stderr)
+        self._bar = tqdm(unit=unit if unit_scale else f" {unit}", unit_scale=unit_scale, file=sys.stderr)
 
     def __enter__(self) -> Callable[[int, int], None]:
         def tell(done: int, total: int) -> None:

@@ -17,7 +17,7 @@ from gradio_client.exceptions import AppError
 from ddemo.serve import main, parser
 from tests.app_process import ROOT, Outside, clean_environment, free_port, serving
 
-OPTIONS = ("--host", "--port", "--checkpoint", "--device", "--dtype", "--judge", "--share")
+OPTIONS = ("--host", "--port", "--checkpoint", "--device", "--dtype", "--public", "--force", "--judge", "--share")
 
 
 @pytest.fixture(autouse=True)
@@ -43,23 +43,26 @@ def test_without_arguments_the_page_is_for_this_machine_only():
     assert chosen == {
         "host": "127.0.0.1",
         "port": 7860,
-        "checkpoint": "classics-mdm",
+        "checkpoint": None,
         "device": "auto",
         "dtype": "auto",
+        "public": False,
+        "force": False,
         "judge": None,
         "share": False,
     }
 
 
 def test_arguments_are_taken():
-    text = "--host 0.0.0.0 --port 7900 --checkpoint somewhere --device cpu --dtype bfloat16 --judge none --share"
-    chosen = vars(parser().parse_args(text.split()))
-    assert list(chosen.values()) == ["0.0.0.0", 7900, "somewhere", "cpu", "bfloat16", "none", True]
+    text = "--host 0.0.0.0 --port 7900 --checkpoint somewhere --checkpoint a/b --device cpu --dtype bfloat16 --public"
+    chosen = vars(parser().parse_args(f"{text} --force --judge none --share".split()))
+    places = ["somewhere", "a/b"]
+    assert list(chosen.values()) == ["0.0.0.0", 7900, places, "cpu", "bfloat16", True, True, "none", True]
 
 
 def test_on_a_space_it_listens_to_everyone(monkeypatch):
     monkeypatch.setenv("SPACE_ID", "someone/ddemo")
-    assert parser().parse_args([]).host == "0.0.0.0"
+    assert parser().parse_args([]).host == "0.0.0.0" and parser().parse_args([]).public
 
 
 @pytest.mark.parametrize("wrong", ["--device tpu", "--dtype int4", "--port eighty", "--colour red"])

@@ -139,11 +139,17 @@ def test_a_text_that_is_too_long():
     assert "too long to be read" in sentence_of(lambda: read_fragment(SAID + "a" * LONGEST))
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "..\\b", "x" * 101, "a\nb", "\u202e"])
+@pytest.mark.parametrize("name", ["", "a/b/c", "../b", "a/..", "a/", "/b", "..\\b", "x" * 101, "a\nb", "\u202e"])
 def test_names_that_no_checkpoint_has(name):
     assert "cannot name a checkpoint" in sentence_of(lambda: replace(LINK, checkpoint=name).fragment())
     said = f"#run={quote(name, safe='')}@0&sampler=confidence&seed=1&text=a"
     assert "cannot name a checkpoint" in sentence_of(lambda: read_fragment(said))
+
+
+def test_a_checkpoint_of_the_hub_has_an_owner():
+    link = replace(LINK, checkpoint="owner/name")
+    assert read_fragment(link.fragment()).checkpoint == "owner/name"
+    assert "cannot name a checkpoint or revision" in sentence_of(lambda: replace(LINK, revision="a/b").fragment())
 
 
 @pytest.mark.parametrize(

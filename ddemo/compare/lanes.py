@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
-import psutil
-import torch
-
 from ddemo import runs
 from ddemo.compare.questions import LanePlan
 from ddemo.denoisers import Checkpoint
+from ddemo.denoisers.fit import COPIES, free_memory, in_bytes
 from ddemo.errors import InputError
 from ddemo.sampling import Engine, Frame, SamplerConfig
 from ddemo.settings import default_sampler
@@ -19,9 +17,6 @@ from ddemo.trace import Trace
 
 log = logging.getLogger(__name__)
 
-# Bytes of a turn over those of its logits in float32, one row for each token of the canvas: 5.6 to 6.9 were measured
-# as the growth of the process with 8 and 16 lanes of 64 and 256 tokens, for four samplers.
-COPIES = 7
 CANDIDATE_BYTES = 8  # of a frame: id and probability
 SHARE = 0.5  # of the free memory, which others use too
 GONE_WRONG = "Something went wrong in this lane; its steps until then are kept."
@@ -211,13 +206,6 @@ def _check(checkpoint: Checkpoint, traces: Sequence[Trace], limit: int) -> None:
     raise CostLimit(f"{told}, and {in_bytes(limit)} may be used: {way_out}.", fits)
 
 
-def free_memory(device: torch.device) -> int:
-    """Bytes that are free where lanes are run."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available
-
-
 def pace_of(checkpoint: Checkpoint) -> float:
     """Seconds that a token's way through a turn takes here and now, in a batch of a few lanes; takes a moment."""
     length = min(48, checkpoint.denoiser.max_length)
@@ -230,8 +218,3 @@ def pace_of(checkpoint: Checkpoint) -> float:
 
 def _of_pace(checkpoint: Checkpoint, seed: int) -> SamplerConfig:
     return SamplerConfig(default_sampler(checkpoint.denoiser.process).name, steps=2, seed=seed)
-
-
-def in_bytes(count: int) -> str:
-    """A number of bytes, for people."""
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6)):,} MB"

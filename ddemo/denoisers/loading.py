@@ -5,20 +5,23 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from ddemo.denoisers import decoder_loading, dit_loading, exact_world, latent_lm
+from ddemo.denoisers import decoder_loading, dit_loading, exact_world, hub, latent_lm
 from ddemo.denoisers.base import Denoiser
+from ddemo.denoisers.catalog import catalog
 from ddemo.denoisers.codec import TextCodec
+from ddemo.denoisers.fit import Fit, Use, bytes_of, fit, free_memory, in_bytes, size_of_directory
 from ddemo.denoisers.masked_lm import MaskedLMDenoiser, UniformLMDenoiser
 from ddemo.denoisers.recognised import known_but_not_read
+from ddemo.denoisers.stored import weight_files
 from ddemo.denoisers.tokenizers import brings_tokenizer, frame_of, read_tokenizer
 from ddemo.errors import InputError
 
@@ -27,6 +30,28 @@ DEFAULT_CHECKPOINT = "classics-mdm"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 READ_AT_ONCE = 1 << 20  # bytes
 DEVICES = ("auto", "cpu", "cuda", "mps")
+LEAST_CANVAS = 32  # tokens in one lane: what cannot hold even that beside the weights is not loaded
+
+Rest = ParamSpec("Rest")
+Answer = TypeVar("Answer")
+
+
+def _named(
+    function: Callable[Concatenate[Path, Rest], Answer],
+) -> Callable[Concatenate[Path, Rest], Answer]:
+    """Messages about a directory of the Hub's cache, whose own name is a commit, name the repository instead."""
+
+    @wraps(function)
+    def told(directory: Path, *arguments: Rest.args, **options: Rest.kwargs) -> Answer:
+        try:
+            return function(directory, *arguments, **options)
+        except InputError as problem:
+            name = hub.id_of(directory)
+            if name == directory.name:
+                raise
+            raise InputError(str(problem).replace(directory.name, name)) from problem
+
+    return told
 
 
 @dataclass(frozen=True)
@@ -34,12 +59,13 @@ class Checkpoint:
     """A loaded checkpoint.
 
     Attributes:
-        id: name of its directory.
+        id: name of its directory, or owner/name for one from the Hub.
         directory: where it was read from.
         denoiser: the network.
         codec: text to tokens and back.
         dtype: name of the weights' type in memory.
         recommended: settings of a run, as its files give them, unchecked (see `recommended_of`).
+        fit: what its memory was estimated at before it was loaded, for one lane; None where nothing was estimated.
     """
 
     id: str
@@ -48,16 +74,24 @@ class Checkpoint:
     codec: TextCodec
     dtype: str
     recommended: dict[str, Any] = field(default_factory=dict)
+    fit: Fit | None = None
 
     @cached_property
     def revision(self) -> str:
-        """The first 12 hex digits of the weights' SHA-256: what a trace names."""
+        """What a trace names: the first 12 hex digits of the commit on the Hub, else of the weights' SHA-256."""
+        if commit := hub.commit_of(self.directory):
+            return commit[:12]
         digest = hashlib.sha256()
         for path in sorted(self.directory.glob("*.safetensors")):
             with path.open("rb") as file:
                 while part := file.read(READ_AT_ONCE):
                     digest.update(part)
         return digest.hexdigest()[:12]
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        """Bytes that its weights have in memory, measured; 0 for one without a network."""
+        return bytes_of(self.denoiser)
 
     def as_dict(self) -> dict[str, str]:
         device = self.denoiser.device
@@ -93,28 +127,45 @@ class Family:
 
 
 def find_checkpoint(name: str) -> Path:
-    """The directory of a shipped checkpoint's id, or of a path, checked to be readable as far as files tell.
+    """The directory of a checkpoint, checked to be readable as far as files tell. Nothing is downloaded.
+
+    Args:
+        name: id of a shipped checkpoint, a path, or owner/name[@revision] of one that is in the Hub's cache.
 
     Raises:
         InputError: no such directory, files missing or unreadable, or of no family that is read here.
     """
     shipped = {path.name: path for path in SHIPPED.glob("*") if (path / "config.json").is_file()}
-    directory = shipped.get(name) or _named_directory(name)
+    directory = shipped.get(name) or _named_directory(name) or hub.cached(name)
     if directory is None:
         known = ", ".join(sorted(shipped)) or "none"
-        raise InputError(f"There is no checkpoint {name[:200]!r}: neither a directory nor a shipped one ({known}).")
+        told = f"There is no checkpoint {name[:200]!r}: neither a directory nor a shipped one ({known})"
+        if hub.HubId.read(name):
+            told += f", nor in the cache of the Hub. python -m ddemo fetch {name[:200]} gets it, if the Hub has it"
+        raise InputError(f"{told}.")
+    _check_files(directory)
+    return directory
+
+
+def check_supported(config: dict, name: str) -> None:
+    """Raises InputError where a config.json is of no family that is read here; `name` is what the message says."""
+    _family_of(Path(name), config)
+
+
+@_named
+def _check_files(directory: Path) -> None:
     process_of(directory)
     weights = sorted(directory.glob("*.safetensors"))
     if not weights:
         raise InputError(f"{directory.name} has no weights: a .safetensors file is missing.")
-    for file in weights:
-        _check_weights(file)
+    for file in weight_files(directory):
+        _check_weights(file, directory)
     family = _family_of(directory, _read_config(directory))
     if not (family.read_codec or brings_tokenizer(directory)):
         raise InputError(f"{directory.name} has no tokenizer: tokenizer.json is missing.")
-    return directory
 
 
+@_named
 def process_of(directory: Path) -> str:
     """The noise that a checkpoint reverses, "absorbing", "uniform" or "gaussian", as its config.json tells.
 
@@ -129,6 +180,7 @@ def process_of(directory: Path) -> str:
     return process
 
 
+@_named
 def load_codec(directory: Path) -> TextCodec:
     """The text codec alone: quick, no weights are read."""
     config = _read_config(directory)
@@ -142,30 +194,60 @@ def load_codec(directory: Path) -> TextCodec:
         raise InputError(f"{directory.name} is not a masked model: neither tokenizer nor config names a mask token.")
     if type(mask_id) is not int or not 0 <= mask_id < vocab_size:
         raise InputError(f"{directory.name} names token {mask_id} as its mask, outside its {vocab_size:,} tokens.")
+    if (last := max(tokenizer.get_vocab().values(), default=0)) >= vocab_size:
+        raise InputError(
+            f"The tokenizer of {directory.name} has a token {last:,}, outside the {vocab_size:,} of its network."
+        )
     return family.codec(tokenizer, vocab_size, mask_id)
 
 
-def load_checkpoint(name: str = DEFAULT_CHECKPOINT, device: str = "auto", dtype: str = "auto") -> Checkpoint:
-    """Load a shipped checkpoint by its id, or one from a directory.
+def load_checkpoint(
+    name: str = DEFAULT_CHECKPOINT, device: str = "auto", dtype: str = "auto", force: bool = False
+) -> Checkpoint:
+    """Load a shipped checkpoint by its id, one from a directory, or one from the Hub's cache.
 
     Args:
-        name: id under checkpoints/, or a path.
+        name: as for `find_checkpoint`.
         device: "auto" takes CUDA, then MPS, then the CPU.
         dtype: "auto" is bfloat16 on CUDA and float32 elsewhere.
+        force: load it even where it does not fit into the free memory.
 
     Raises:
         InputError: it cannot be loaded; one sentence says why.
     """
     directory = find_checkpoint(name)
     place = pick_device(device)
-    kind = pick_dtype(dtype, place)
+    return _load(directory, place, pick_dtype(dtype, place), force)
+
+
+@_named
+def _load(directory: Path, place: torch.device, kind: torch.dtype, force: bool) -> Checkpoint:
     codec = load_codec(directory)
-    family = _family_of(directory, _read_config(directory))
-    denoiser, kind = family.load(directory, codec, process_of(directory), canvas_limit_of(directory), place, kind)
-    dtype = str(kind).removeprefix("torch.")
-    return Checkpoint(directory.name, directory, denoiser, codec, dtype, recommended_of(directory))
+    family, limit = _family_of(directory, _read_config(directory)), canvas_limit_of(directory)
+    held = fit_of(directory, place, kind, length=min(LEAST_CANVAS, limit), lanes=1)
+    if held.verdict == "does not fit" and not force:
+        way_out = f" {held.change.dtype} would fit." if held.change else ""
+        raise InputError(
+            f"{directory.name} needs about {in_bytes(held.need.total)} of memory in {held.use.dtype}, and "
+            f"{in_bytes(held.free)} is free.{way_out}"
+        )
+    denoiser, kind = family.load(directory, codec, process_of(directory), limit, place, kind)
+    denoiser.id = hub.id_of(directory)
+    return Checkpoint(denoiser.id, directory, denoiser, codec, _name_of(kind), recommended_of(directory), held)
 
 
+@_named
+def fit_of(directory: Path, device: torch.device, dtype: torch.dtype, length: int, lanes: int) -> Fit:
+    """What a checkpoint on disk needs for that many lanes, against what is free now. Raises InputError as loading."""
+    size = size_of_directory(directory, _read_config(directory))
+    return fit(size, Use(_name_of(dtype), length, lanes), free_memory(device))
+
+
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+@_named
 def canvas_limit_of(directory: Path) -> int:
     """The longest canvas: what the checkpoint says it was trained for, else its number of positions."""
     config = _read_config(directory)
@@ -189,13 +271,16 @@ def companions_of(checkpoint: Checkpoint) -> list[Path]:
     return [checkpoint.directory, *(path for path in shipped if load_codec(path).same_tokens(checkpoint.codec))]
 
 
+@_named
 def recommended_of(directory: Path) -> dict[str, Any]:
-    """The settings of a run that config.json recommends, unchecked; and the blocks that block diffusion asks for."""
+    """The settings of a run that config.json recommends, unchecked, or the catalog for one of the Hub; and the blocks
+    that block diffusion asks for."""
     config = _read_config(directory)
     blocks = dit_loading if dit_loading.kind_of(config) else decoder_loading
     block_length = blocks.block_length(directory, config)
-    recommended = config.get("recommended")
-    told = recommended if isinstance(recommended, dict) else {}
+    recommended, entry = config.get("recommended"), catalog().get(hub.id_of(directory))
+    of_catalog = {"sampler": entry.sampler, **entry.settings} if entry else {}
+    told = recommended if isinstance(recommended, dict) else of_catalog
     return ({"block_length": block_length} if block_length else {}) | told
 
 
@@ -256,6 +341,11 @@ def _network(kind: type, directory: Path, dtype: torch.dtype, **options: bool) -
         raise InputError(f"The weights of {directory.name} cannot be loaded ({type(problem).__name__}).") from problem
     if missing := sorted(info["missing_keys"]):
         raise InputError(f"The weights of {directory.name} are incomplete: {missing[0]} is missing.")
+    for name, weight in model.named_parameters():
+        if not all(bool(end.isfinite()) for end in weight.detach().aminmax()):  # NaN goes through both
+            raise InputError(
+                f"The weights of {directory.name} are damaged: {name} holds numbers that are not finite."
+            )
     return model
 
 
@@ -306,7 +396,8 @@ def _family_of(directory: Path, config: dict) -> Family:
     if any(kind.endswith("ForMaskedLM") for kind in kinds):
         return MASKED_LM
     named = ", ".join(kinds[:3]) or "no architecture"
-    raise InputError(f"{directory.name} is not a masked language model (its config names {named}).")
+    code = " It asks for code of its own, which is not run." if "auto_map" in config else ""
+    raise InputError(f"{directory.name} is not a masked language model (its config names {named}).{code}")
 
 
 def _read_config(directory: Path) -> dict:
@@ -335,10 +426,10 @@ def _whole(directory: Path, config: dict, key: str, default: int) -> int:
     return value
 
 
-def _check_weights(file: Path) -> None:
+def _check_weights(file: Path, directory: Path) -> None:
     """A file that was cut short fails here, before the network is built."""
     try:
         with safe_open(file, framework="pt") as tensors:
             tensors.keys()
     except (SafetensorError, OSError, ValueError) as problem:
-        raise InputError(f"{file.name} of {file.parent.name} is damaged or half-written.") from problem
+        raise InputError(f"{file.name} of {directory.name} is damaged or half-written.") from problem

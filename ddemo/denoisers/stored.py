@@ -27,11 +27,11 @@ def weight_files(directory: Path) -> list[Path]:
     try:
         names = set(json.loads(index.read_text())["weight_map"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise InputError(f"{INDEX} of {directory.name} is damaged.") from None
+        raise InputError(f"The shard index of {directory.name} is damaged.") from None
     for name in names:
-        plain = isinstance(name, str) and name.endswith(".safetensors") and Path(name).name == name
+        plain = isinstance(name, str) and name.endswith(".safetensors") and not {*"/\\"} & {*name}
         if not plain:
-            raise InputError(f"{INDEX} of {directory.name} names files that are no weights of it.")
+            raise InputError(f"The shard index of {directory.name} names {str(name)[:80]!r}, which is no shard.")
         if not (directory / name).is_file():
             raise InputError(f"The weights of {directory.name} are incomplete: {name[:80]} is missing.")
     return sorted(directory / name for name in names)

@@ -1,14 +1,30 @@
 """A checkpoint that a running server holds and the engine that its visitors share, loaded beside the page."""
 
+import gc
 import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
+from typing import NamedTuple
+
+import torch
 
 from ddemo.compare.lanes import pace_of
 from ddemo.denoisers import Checkpoint, TextCodec, find_checkpoint, load_checkpoint, load_codec
-from ddemo.denoisers.loading import canvas_limit_of, process_of, recommended_of
+from ddemo.denoisers.fit import CANVAS, LANES, Fit
+from ddemo.denoisers.hub import id_of
+from ddemo.denoisers.loading import canvas_limit_of, fit_of, pick_device, pick_dtype, process_of, recommended_of
 from ddemo.errors import InputError
 from ddemo.sampling import Engine, FillRules
 from ddemo.settings import Usual
+
+
+class _Held(NamedTuple):
+    """What is loaded; read in one go, since it may be unloaded at any time."""
+
+    checkpoint: Checkpoint
+    engine: Engine
 
 
 class Resident:
@@ -17,21 +33,27 @@ class Resident:
     Its codec, its limit, its noise process and how it is usually run are read at construction, which is quick: the
     page is there and text can be shown as tokens before the weights have come.
 
+    Attributes:
+        room: gives a context in which this resident may load, once there is memory for it; set by its shelf.
+        force: load it even where it does not fit into the memory.
+
     Raises:
         InputError: at construction, when the files already tell that the checkpoint cannot be loaded.
     """
 
-    def __init__(self, name: str, device: str = "auto", dtype: str = "auto"):
+    def __init__(self, name: str, device: str = "auto", dtype: str = "auto", force: bool = False):
         self.directory = find_checkpoint(name)
-        self.id = self.directory.name
+        self.id = id_of(self.directory)
         self.codec: TextCodec = load_codec(self.directory)
         self.max_length = canvas_limit_of(self.directory)
         self.process = process_of(self.directory)
         self.usual = Usual.of(self.process, recommended_of(self.directory))
+        self.room: Callable[[Resident], AbstractContextManager] = nullcontext
+        self.force = force
         self._arguments = (name, device, dtype)
-        self._checkpoint: Checkpoint | None = None
-        self._engine: Engine | None = None
+        self._held: _Held | None = None
         self._problem = ""
+        self._used = 0.0
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -45,7 +67,23 @@ class Resident:
 
     @property
     def loading(self) -> bool:
-        return self._checkpoint is None and not self._problem
+        return self._held is None and not self._problem
+
+    @property
+    def loaded(self) -> bool:
+        """Whether its weights are in memory."""
+        return self._held is not None
+
+    @property
+    def used(self) -> float:
+        """When it was last asked for, in seconds of a clock of its own."""
+        return self._used
+
+    @property
+    def busy(self) -> bool:
+        """Whether lanes of it are under way."""
+        held = self._held
+        return held is not None and held.engine.lanes > 0
 
     def get(self) -> Checkpoint:
         """The checkpoint, loading and waiting for it if need be.
@@ -53,28 +91,52 @@ class Resident:
         Raises:
             InputError: it could not be loaded.
         """
-        self.start()._thread.join()
-        if self._problem:
-            raise InputError(self._problem)
-        return self._checkpoint
+        return self._get().checkpoint
 
     @property
     def engine(self) -> Engine:
         """Runs the lanes of all visitors in one batch. Waits and raises as `get`."""
-        self.get()
-        return self._engine
+        return self._get().engine
 
     @cached_property
     def pace(self) -> float:
         """Seconds that a token takes in a turn, measured once, for estimates. Waits and raises as `get`."""
         return pace_of(self.get())
 
+    def fit(self) -> Fit:
+        """What an ordinary visit needs beside the weights, against the memory that is free now. Raises InputError."""
+        _, device, dtype = self._arguments
+        place = pick_device(device)
+        return fit_of(self.directory, place, pick_dtype(dtype, place), min(CANVAS, self.max_length), LANES)
+
+    def unload(self) -> None:
+        """Give up the weights; whoever asks next has them loaded again. Runs under way keep what they have."""
+        with self._starting:
+            if self._thread is not None and not self._thread.is_alive():
+                self._thread, self._held, self._problem = None, None, ""
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _get(self) -> _Held:
+        while True:
+            thread = self.start()._thread
+            if thread is not None:
+                thread.join()
+            self._used = time.monotonic()
+            held, problem = self._held, self._problem
+            if held is not None:
+                return held
+            if problem:
+                raise InputError(problem)
+
     def _load(self) -> None:
         try:
-            checkpoint = load_checkpoint(*self._arguments)
-            assert checkpoint.revision  # hashed once, here rather than in a visitor's first run
-            self._engine = Engine(checkpoint.denoiser, FillRules.of(checkpoint.codec))
-            self._checkpoint = checkpoint
+            with self.room(self):
+                arguments = (*self._arguments, True) if self.force else self._arguments
+                checkpoint = load_checkpoint(*arguments)
+                assert checkpoint.revision  # hashed once, here rather than in a visitor's first run
+                self._held = _Held(checkpoint, Engine(checkpoint.denoiser, FillRules.of(checkpoint.codec)))
         except InputError as problem:
             self._problem = str(problem)
         except Exception as problem:  # a visitor must get a sentence whatever went wrong

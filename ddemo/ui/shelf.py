@@ -1,9 +1,11 @@
 """The checkpoints that a running server offers, from which every visitor chooses their own."""
 
 import logging
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from ddemo.denoisers.loading import SHIPPED
+from ddemo.denoisers.loading import DEFAULT_CHECKPOINT, SHIPPED
 from ddemo.errors import InputError
 from ddemo.trace import Trace
 from ddemo.ui.resident import Resident
@@ -14,32 +16,118 @@ log = logging.getLogger(__name__)
 class Shelf:
     """Residents by their ids, in the order in which they are offered; each loads when it is first asked for.
 
-    The weights of one that was loaded stay, and all its visitors share them.
+    The weights of one that was loaded stay, and all its visitors share them, until another needs their memory.
 
     Args:
         residents: the first is the one that the page opens with.
+        public: visitors choose among these alone: nothing is added while the server runs.
+        device, dtype: for those that are added.
     """
 
-    def __init__(self, residents: Sequence[Resident]):
+    def __init__(
+        self, residents: Sequence[Resident], public: bool = False, device: str = "auto", dtype: str = "auto"
+    ):
         self._residents = {resident.id: resident for resident in residents}
+        self._arguments = (device, dtype)
+        self._changing, self._loading = threading.Lock(), threading.Lock()
         self.default = residents[0]
+        self.public = public
+        for resident in residents:
+            resident.room = self._room
 
     @classmethod
-    def of(cls, name: str, device: str = "auto", dtype: str = "auto") -> "Shelf":
-        """A checkpoint by its id or directory, and the shipped ones beside it.
+    def of(
+        cls,
+        names: str | Sequence[str] = (),
+        device: str = "auto",
+        dtype: str = "auto",
+        public: bool = False,
+        force: bool = False,
+    ) -> "Shelf":
+        """Checkpoints by their ids or directories.
+
+        Args:
+            names: what the owner lists, the first of which opens the page. The shipped ones stand beside them, but
+                not on a public page for which something was listed.
+            force: load the listed ones even where they do not fit into the memory.
 
         Raises:
-            InputError: when its files already tell that the first cannot be loaded. Another that cannot is left out.
+            InputError: when its files already tell that a listed one cannot be loaded. A shipped one that cannot is
+                left out.
         """
-        residents = [Resident(name, device, dtype)]
-        for shipped in sorted(path.parent.name for path in SHIPPED.glob("*/config.json")):
-            if shipped == residents[0].id:
+        listed = [names] if isinstance(names, str) else list(names)
+        residents: dict[str, Resident] = {}
+        for name in listed or [DEFAULT_CHECKPOINT]:
+            resident = Resident(name, device, dtype, force)
+            residents.setdefault(resident.id, resident)
+        beside = [] if public and listed else sorted(path.parent.name for path in SHIPPED.glob("*/config.json"))
+        for shipped in beside:
+            if shipped in residents:
                 continue
             try:
-                residents.append(Resident(shipped, device, dtype))
+                residents[shipped] = Resident(shipped, device, dtype)
             except InputError as problem:
                 log.warning("%s is not offered: %s", shipped, problem)
-        return cls(residents)
+        return cls(list(residents.values()), public, device, dtype)
+
+    def add(self, name: str, force: bool = False) -> Resident:
+        """Offer one more, by the id of a checkpoint in the Hub's cache or by its directory; it is not loaded yet.
+
+        Raises:
+            InputError: on a public page; for what cannot be read; for another one under an id that is taken.
+        """
+        if self.public:
+            raise InputError("This page offers the checkpoints that its owner has listed, and no others.")
+        resident = Resident(name, *self._arguments, force)
+        with self._changing:
+            there = self._residents.get(resident.id)
+            if there is not None:
+                if there.directory != resident.directory:
+                    raise InputError(f"Another checkpoint is called {resident.id} here: rename its directory.")
+                there.force = there.force or force
+                return there
+            resident.room = self._room
+            # A new mapping, for whoever goes through the old one.
+            self._residents = self._residents | {resident.id: resident}
+        return resident
+
+    def load(self, name: str, force: bool = False) -> Resident:
+        """As `add`, loaded too. Where it cannot be, it is not offered, and what was there before is there again.
+
+        Raises:
+            InputError: as `add`, and where it cannot be loaded.
+        """
+        known = set(self._residents)
+        resident = self.add(name, force)
+        if not resident.loaded:
+            resident.unload()  # a failure of before is forgotten
+        try:
+            resident.get()
+        except InputError:
+            if resident.id not in known:
+                with self._changing:
+                    self._residents = {key: kept for key, kept in self._residents.items() if kept is not resident}
+            raise
+        return resident
+
+    @contextmanager
+    def _room(self, resident: Resident) -> Iterator[None]:
+        """One load at a time, idle residents giving way to it where memory is short, the default last of all."""
+        with self._loading:
+            evicted = []
+            idle = [other for other in self if other is not resident and other.loaded and not other.busy]
+            for other in sorted(idle, key=lambda other: (other is self.default, other.used)):
+                if resident.fit().verdict != "does not fit":
+                    break
+                log.warning("%s gives way to %s", other.id, resident.id)
+                other.unload()
+                evicted.append(other)
+            try:
+                yield
+            except BaseException:
+                for other in evicted:  # they wait for this one to be over
+                    other.start()
+                raise
 
     def __iter__(self) -> Iterator[Resident]:
         return iter(self._residents.values())

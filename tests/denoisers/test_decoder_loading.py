@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from ddemo.__main__ import main
 from ddemo.denoisers import load_checkpoint, load_codec, process_of
 from ddemo.denoisers.decoder_loading import _check_shift
-from ddemo.denoisers.loading import block_length_of, canvas_limit_of
+from ddemo.denoisers.loading import canvas_limit_of, recommended_of
 from ddemo.errors import InputError
 from tests.denoisers import decoder_checkpoints as tiny
 
@@ -74,7 +74,7 @@ def test_a_public_directory_loads(tmp_path, name):
     assert not any(weight.requires_grad for weight in denoiser.model.parameters())
     assert denoiser.checks[0].startswith(f"All {len(tiny.shapes(name))} tensors")
     assert denoiser.checks[1] == f"The mask is token {tiny.MASKS[name]} of {tiny.ROWS}."
-    assert block_length_of(directory) == (4 if name.endswith("bd3lm") else 0)
+    assert recommended_of(directory).get("block_length", 0) == (4 if name.endswith("bd3lm") else 0)
     ids, shown = codec.encode("abc d")
     assert ids == [0, 1, 2, 10, 3] and shown == ["a", "b", "c", " ", "d"] and codec.decode(ids) == "abc d"
 
@@ -175,10 +175,10 @@ def test_a_mask_that_nobody_names_is_the_family_s(tmp_path):
 
 def test_block_diffusion_is_told_by_the_name_where_config_json_does_not(tmp_path):
     directory = tiny.write("a2d-qwen3", tmp_path / "Qwen3-0.6B-diffusion-bd3lm-v0.1")
-    assert block_length_of(directory) == 32
+    assert recommended_of(directory).get("block_length", 0) == 32
     snapshot = tmp_path / "models--dllm-hub--Qwen3-0.6B-diffusion-bd3lm-v0.1" / "snapshots" / "abc"
-    assert block_length_of(tiny.write("a2d-qwen3", snapshot)) == 32
-    assert block_length_of(tiny.write("a2d-qwen3", tmp_path / "Qwen3-0.6B-diffusion-mdlm-v0.1")) == 0
+    assert recommended_of(tiny.write("a2d-qwen3", snapshot))["block_length"] == 32
+    assert recommended_of(tiny.write("a2d-qwen3", tmp_path / "Qwen3-0.6B-diffusion-mdlm-v0.1")) == {}
 
 
 def test_the_text_length_is_the_one_that_was_trained_on(tmp_path):
@@ -317,7 +317,7 @@ def test_an_index_that_points_elsewhere(tmp_path, stolen):
     told = json.loads(index.read_text())
     told["weight_map"]["model.transformer.wte.weight"] = stolen
     index.write_text(json.dumps(told))
-    assert "names files that are no weights of it" in refused(directory)
+    assert "which is no shard" in refused(directory)
 
 
 def test_an_index_whose_file_is_missing_or_that_is_none(tmp_path):
@@ -325,7 +325,7 @@ def test_an_index_whose_file_is_missing_or_that_is_none(tmp_path):
     (directory / "model-00002-of-00002.safetensors").unlink()
     assert "model-00002-of-00002.safetensors is missing" in refused(directory)
     (directory / "model.safetensors.index.json").write_text("[]")
-    assert "index.json of llada is damaged" in refused(directory)
+    assert "shard index of llada is damaged" in refused(directory)
 
 
 def test_a_tokenizer_of_more_tokens_than_the_network(broken):

@@ -227,3 +227,86 @@ def test_weights_take_the_dtype_asked_for(tiny_directory):
     tokens = torch.full((1, 3), loaded.codec.mask_id)
     logits = loaded.denoiser(tokens, torch.ones(tokens.shape), torch.tensor([3]), tokens == loaded.codec.mask_id)
     assert logits.dtype == torch.float32 and logits.shape == (3, loaded.codec.vocab_size)
+
+
+# ---------------------------------------------------------------- hostile checkpoints
+
+
+def index(directory: Path, weight_map) -> None:
+    (directory / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+
+
+@pytest.mark.parametrize(
+    "shard",
+    [
+        "../outside.safetensors",
+        "/etc/outside.safetensors",
+        "a/b.safetensors",
+        "..\\x.safetensors",
+        "weights.bin",
+        7,
+        None,
+    ],
+)
+def test_a_shard_index_that_leads_elsewhere(broken, shard):
+    (broken.parent / "outside.safetensors").write_bytes((broken / "model.safetensors").read_bytes())
+    index(broken, {"bert.embeddings.LayerNorm.bias": shard})
+    assert "which is no shard" in refused(broken)
+
+
+def test_a_shard_that_is_not_there(broken):
+    index(broken, {"bert.embeddings.LayerNorm.bias": "model-00002-of-00002.safetensors"})
+    assert "model-00002-of-00002.safetensors is missing" in refused(broken)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": {}}}'])
+def test_a_damaged_shard_index(broken, content):
+    (broken / "model.safetensors.index.json").write_text(content)
+    assert "shard index" in refused(broken)
+
+
+def test_pickle_files_only(broken):
+    class Evil:
+        def __reduce__(self):
+            return exit, ("executed",)
+
+    torch.save({"weights": Evil()}, broken / "pytorch_model.bin")
+    (broken / "model.safetensors").unlink()
+    assert "a .safetensors file is missing" in refused(broken)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers(broken, wrong):
+    tensors = load_file(broken / "model.safetensors")
+    tensors["bert.encoder.layer.1.output.dense.weight"][3, 5] = wrong
+    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
+    assert "encoder.layer.1.output.dense.weight holds numbers that are not finite" in refused(broken)
+
+
+def test_a_tensor_of_another_shape(broken):
+    tensors = load_file(broken / "model.safetensors")
+    tensors["bert.encoder.layer.1.output.dense.weight"] = torch.zeros(3, 5)
+    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
+    assert "cannot be loaded" in refused(broken)
+
+
+def test_a_tokenizer_that_is_larger_than_the_network(broken):
+    change_config(broken, vocab_size=377)
+    assert "has a token 377, outside the 377 of its network" in refused(broken)
+
+
+def test_tokens_that_the_tokenizer_does_not_have_are_never_drawn(broken):
+    tensors = load_file(broken / "model.safetensors")
+    for name in ("bert.embeddings.word_embeddings.weight", "cls.predictions.bias"):
+        rows = tensors[name]
+        tensors[name] = torch.cat([rows, rows[:6]])
+    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
+    change_config(broken, vocab_size=384)
+    codec = load_checkpoint(str(broken), device="cpu").codec
+    assert codec.vocab_size == 384 and codec.never_drawn[378:].all()
+
+
+def test_a_family_that_brings_its_own_code_is_not_run(broken):
+    change_config(broken, model_type="evil", architectures=["Evil"], auto_map={"AutoModel": "modeling_evil.Evil"})
+    (broken / "modeling_evil.py").write_text("raise SystemExit('executed')")
+    assert "code of its own, which is not run" in refused(broken)

@@ -56,7 +56,9 @@ EXAMPLE_RUN = "example:tiny-mdm"  # of the recorded run, where a test stores one
 class HeldCheckpoint:
     """Stands for a `Resident` whose checkpoint is there."""
 
-    loading = False
+    loading = busy = False
+    loaded = True
+    used = 0.0
 
     def __init__(self, checkpoint: Checkpoint):
         self.checkpoint = checkpoint
