@@ -1,0 +1,167 @@
+"""The Noise lab: every control moves what is shown, and what is shown is what the library says."""
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from ddemo.processes.curves import CURVES
+from ddemo.processes.information import expected_masks
+from ddemo.ui.lab.forward import Sentence
+from tests.browser.test_looks import fits
+from tests.browser.visitor import Visitor
+
+pytestmark = pytest.mark.browser
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+TEXT = "The old sailor looked into the sea."
+DRAWN = """(id) => {
+  const plot = document.getElementById(id).querySelector('.js-plotly-plot');
+  return JSON.stringify(plot.data.map(({type, x, y, z, meta}) => ({type, x, y, z, meta})));
+}"""
+
+
+def enter(visitor: Visitor, view: str = "") -> None:
+    """Open the lab, and one of its views by its title."""
+    visitor.page.get_by_role("tab", name="Noise lab").click()
+    if view:
+        visitor.page.locator("#lab-view").get_by_label(view, exact=True).check()
+
+
+def control(visitor: Visitor, view: str, name: str) -> Locator:
+    return visitor.page.locator(f"#lab-{view}-{name.replace('_', '-')}")
+
+
+def set_range(visitor: Visitor, view: str, name: str, value: float) -> None:
+    field = control(visitor, view, name).locator("input[type=number]")
+    field.fill(str(value))
+    field.press("Enter")
+
+
+def choose(visitor: Visitor, view: str, name: str, title: str) -> None:
+    """A radio button, or a line of a drop-down list."""
+    place = control(visitor, view, name)
+    if place.locator("input[type=radio]").count():
+        place.get_by_label(title, exact=True).check()
+        return
+    place.locator("input").click()
+    visitor.page.get_by_role("option", name=title, exact=True).click()
+
+
+def table(visitor: Visitor, view: str, part: str = "numbers") -> Locator:
+    return visitor.page.locator(f"#lab-{view}-{part} tbody :is(th, td)")
+
+
+def said(visitor: Visitor, view: str, part: str = "numbers") -> Locator:
+    return visitor.page.locator(f"#lab-{view}-{part} .dd-said")
+
+
+def title(visitor: Visitor, view: str, part: str) -> Locator:
+    return visitor.page.locator(f'#lab-{view}-{part} [data-ddp="title"]')
+
+
+def drawn(visitor: Visitor, view: str, part: str) -> list[dict]:
+    """The traces of a figure, once it is drawn."""
+    visitor.page.wait_for_function(
+        "id => document.getElementById(id).querySelector('.js-plotly-plot')?.data", arg=f"lab-{view}-{part}"
+    )
+    return json.loads(visitor.page.evaluate(DRAWN, f"lab-{view}-{part}"))
+
+
+def follow(visitor: Visitor, fragment: str) -> Visitor:
+    """Open the page anew with this end of its address."""
+    visitor.page.evaluate("fragment => history.replaceState(null, '', fragment)", fragment)
+    visitor.page.reload()
+    return visitor
+
+
+def notice(visitor: Visitor, view: str) -> Locator:
+    return visitor.page.locator(f"#lab-{view}-notice .dd-notice")
+
+
+# ---------------------------------------------------------------- the tab
+
+
+def test_a_link_restores_a_view_and_a_wrong_one_is_refused(arrive, visitor):
+    enter(visitor)
+    control(visitor, "forward", "text").locator("textarea").fill(TEXT)
+    set_range(visitor, "forward", "t", 0.35)
+    choose(visitor, "forward", "schedule", "cosine squared")
+    wanted = f"Untouched at t = 0.35: expected {CURVES['cosine-squared'].alpha(0.35):.3f}"
+    expect(title(visitor, "forward", "curve")).to_have_text(wanted)
+    visitor.page.get_by_role("button", name="Link to this view").click()
+    expect(visitor.page.locator("#lab-forward-link [role=status]")).to_contain_text("address bar")
+    address = visitor.page.evaluate("location.hash")
+    assert address.startswith("#lab=forward&checkpoint=tiny-mdm&") and "t=0.35" in address
+
+    other = follow(arrive(), address)
+    expect(title(other, "forward", "curve")).to_have_text(wanted)
+    expect(control(other, "forward", "text").locator("textarea")).to_have_value(TEXT)
+    assert table(other, "forward").all_text_contents() == table(visitor, "forward").all_text_contents()
+
+    wrong = follow(arrive(), "#lab=forward&t=7")
+    expect(wrong.page.locator("#lab-refusal")).to_have_text("Time t must be a number from 0 to 1, not 7.")
+
+
+def test_on_a_phone_and_in_the_dark(arrive):
+    visitor = arrive("?__theme=dark", **PHONE)
+    enter(visitor)
+    drawn(visitor, "forward", "curve")
+    assert fits(visitor)
+    for label in visitor.page.locator("#lab-view label").all():
+        label.click()
+        expect(visitor.page.locator(".dd-lab-view:visible")).to_have_count(1)
+        assert fits(visitor)
+        assert visitor.page.locator(".katex-error").count() == 0
+        assert visitor.page.locator(".dd-lab-view:visible .katex").count() > 0
+
+
+# ---------------------------------------------------------------- forward
+
+
+def test_forward_comes_with_the_text_of_denoise_and_every_control_moves_it(visitor, tiny):
+    visitor.write(TEXT)
+    enter(visitor)
+    length = len(Sentence.read(TEXT, tiny.codec, 64).tokens)
+    box = control(visitor, "forward", "text").locator("textarea")
+    expect(box).to_have_value(TEXT)
+
+    def expect_masks(schedule: str, t: float) -> None:
+        expected = expected_masks(CURVES[schedule], t, length)
+        share = f"{expected:.4g} ({100 * expected / length:.1f} %)"
+        expect(table(visitor, "forward").nth(1)).to_have_text(share)
+
+    expect_masks("linear", 0.5)
+    set_range(visitor, "forward", "t", 0.8)
+    expect_masks("linear", 0.8)
+    choose(visitor, "forward", "schedule", "cosine")
+    expect_masks("cosine", 0.8)
+    texts = visitor.page.locator("#lab-forward-texts")
+    first = texts.inner_html()
+    set_range(visitor, "forward", "seed", 5)
+    visitor.page.wait_for_function(
+        "before => document.querySelector('#lab-forward-texts').innerHTML !== before", arg=first
+    )
+    set_range(visitor, "forward", "draws", 2)
+    expect(texts.locator(".dd-noised-row")).to_have_count(4)
+    masks = [row.locator(".dd-noised-mask").count() for row in texts.locator(".dd-noised-row").all()[:2]]
+    shown = [int(cell.split()[0]) for cell in table(visitor, "forward").all_text_contents()[2:4]]
+    assert masks == shown
+    rings = next(trace for trace in drawn(visitor, "forward", "curve") if trace["meta"] == "draws")
+    assert rings["y"] == [round(1 - count / length, 6) for count in masks]
+
+    box.fill("")
+    expect(notice(visitor, "forward")).to_have_text(re.compile("write a sentence"))
+    expect(texts.locator(".dd-noised-row")).to_have_count(4)
+    expect(box).to_have_value("")
+
+
+def test_the_last_place_of_a_slider_that_moves_fast_is_what_is_shown(visitor):
+    enter(visitor)
+    drawn(visitor, "forward", "curve")
+    slider = control(visitor, "forward", "t").locator("input[type=range]")
+    slider.focus()
+    for _ in range(23):
+        visitor.page.keyboard.press("ArrowRight")
+    expect(title(visitor, "forward", "curve")).to_have_text(re.compile(r"^Untouched at t = 0\.73: expected 0\.270$"))
