@@ -4,10 +4,14 @@ import json
 import re
 
 import pytest
+import torch
 from playwright.sync_api import Locator, expect
 
+from ddemo.processes import rates
 from ddemo.processes.curves import CURVES
 from ddemo.processes.information import expected_masks
+from ddemo.processes.posteriors import bayes
+from ddemo.ui.lab import matrices, posterior
 from ddemo.ui.lab.forward import Sentence
 from tests.browser.test_looks import fits
 from tests.browser.visitor import Visitor
@@ -148,7 +152,7 @@ def test_forward_comes_with_the_text_of_denoise_and_every_control_moves_it(visit
     masks = [row.locator(".dd-noised-mask").count() for row in texts.locator(".dd-noised-row").all()[:2]]
     shown = [int(cell.split()[0]) for cell in table(visitor, "forward").all_text_contents()[2:4]]
     assert masks == shown
-    rings = next(trace for trace in drawn(visitor, "forward", "curve") if trace["meta"] == "draws")
+    rings = next(trace for trace in drawn(visitor, "forward", "curve") if trace.get("meta") == "draws")
     assert rings["y"] == [round(1 - count / length, 6) for count in masks]
 
     box.fill("")
@@ -165,3 +169,99 @@ def test_the_last_place_of_a_slider_that_moves_fast_is_what_is_shown(visitor):
     for _ in range(23):
         visitor.page.keyboard.press("ArrowRight")
     expect(title(visitor, "forward", "curve")).to_have_text(re.compile(r"^Untouched at t = 0\.73: expected 0\.270$"))
+
+
+# ---------------------------------------------------------------- matrices
+
+
+def test_every_control_of_the_matrices_moves_them(visitor):
+    view = "matrices"
+    enter(visitor, "Matrices")
+    held = {setting.name: setting.default for setting in matrices.VIEW.settings}
+
+    def expect_as_said() -> None:
+        """The rows of the table are those of the library."""
+        chain, row = matrices.chain_of(held), held["row"] - 1
+        many = chain.many(matrices.step_at(held["t"], held["steps"]))[row]
+        steps = rates.discrete_steps(chain.rates, held["sigma"], held["n"])[row]
+        cells = visitor.page.locator("#lab-matrices-numbers tbody tr")
+        expect(cells.nth(1).locator("td")).to_have_text([f"{p:.4f}" for p in many.tolist()])
+        expect(cells.nth(3).locator("td")).to_have_text([f"{p:.4f}" for p in steps.tolist()])
+        gap = matrices.gap_of(chain, held["sigma"], held["n"])
+        expect(title(visitor, view, "gap")).to_have_text(re.compile(rf" {re.escape(f'{gap:.3g}')} from exp"))
+
+    expect_as_said()
+    for name, value in {"size": 5, "steps": 20, "t": 0.6, "row": 2, "sigma": 2.0, "n": 7}.items():
+        held[name] = value
+        set_range(visitor, view, name, value)
+        expect_as_said()
+    for process in ("uniform", "hybrid", "gaussian", "neighbours", "own"):
+        held["process"] = process
+        choose(visitor, view, "process", matrices.PROCESSES[process])
+        expect_as_said()
+    held["process"], held["betas"] = "uniform", "cosine"
+    choose(visitor, view, "process", matrices.PROCESSES["uniform"])
+    choose(visitor, view, "betas", matrices.BETAS["cosine"][0])
+    expect_as_said()
+
+    choose(visitor, view, "process", matrices.PROCESSES["own"])
+    own = control(visitor, view, "own").locator("textarea")
+    own.fill("0.5 0.5\n0.3 0.6")
+    expect(notice(visitor, view)).to_have_text("The matrix must have rows that sum to 1, and row 1 sums to 0.9.")
+    expect(own).to_have_value("0.5 0.5\n0.3 0.6")
+    own.fill("0.5 0.5\n0.3 0.7")
+    expect(notice(visitor, view)).to_have_text("")
+    expect(visitor.page.locator("#lab-matrices-numbers tbody tr").first.locator("td")).to_have_text(
+        ["0.3000", "0.7000"]
+    )
+    shown = {trace["meta"]: trace for trace in drawn(visitor, view, "matrices")}
+    assert shown["Q_t"]["z"] == [[0.5, 0.5], [0.3, 0.7]]
+
+
+# ---------------------------------------------------------------- posterior calculator
+
+
+def test_every_control_of_the_calculator_moves_it(visitor):
+    view = "posterior"
+    enter(visitor, "Posterior calculator")
+    held = {setting.name: setting.default for setting in posterior.VIEW.settings}
+
+    def expect_as_said() -> None:
+        stretches = posterior.stretches(held["process"], CURVES[held["schedule"]], held["t"], held["s"])
+        x_t, x_0, x_s = (posterior.index_of(held[name]) for name in ("x_t", "x_0", "x_s"))
+        found = bayes(x_t, x_0, *stretches)
+        cells = visitor.page.locator("#lab-posterior-numbers tbody tr").nth(3).locator("td")
+        expect(cells).to_have_text([f"{p:.5f}" for p in found.law.tolist()] + ["1.00000"])
+        expect(visitor.page.locator("#lab-posterior-filled")).to_contain_text(f"{float(found.law[x_s]):.5f}")
+
+    expect_as_said()
+    for name, value in {"t": 0.8, "s": 0.3}.items():
+        held[name] = value
+        set_range(visitor, view, name, value)
+        expect_as_said()
+    for name, value in {"x_0": "b", "x_t": "b", "x_s": "last", "process": "hybrid", "schedule": "cosine"}.items():
+        held[name] = value
+        setting = next(item for item in posterior.VIEW.settings if item.name == name)
+        choose(visitor, view, name, setting.choices[value])
+        expect_as_said()
+
+    belief = control(visitor, view, "belief").locator("textarea, input")
+    belief.fill("0.2 0.2 0.2 0.2 0.1")
+    expect(notice(visitor, view)).to_have_text("The belief must sum to 1, not to 0.9.")
+    expect(belief).to_have_value("0.2 0.2 0.2 0.2 0.1")
+    belief.fill("0.1 0.6 0.1 0.1 0.1")
+    expect(notice(visitor, view)).to_have_text("")
+    laws = posterior.ways(
+        torch.tensor([0.1, 0.6, 0.1, 0.1, 0.1], dtype=torch.float64),
+        posterior.index_of("b"),
+        *posterior.stretches("hybrid", CURVES["cosine"], 0.8, 0.3),
+    )
+    visitor.page.wait_for_function(
+        """([id, first]) => {
+          const data = document.getElementById(id).querySelector('.js-plotly-plot')?.data;
+          return data && Math.abs(data[0].y[0] - first) < 1e-6;
+        }""",
+        arg=["lab-posterior-beliefs", float(laws["mean"][0])],
+    )
+    set_range(visitor, view, "s", 0.9)
+    expect(notice(visitor, view)).to_have_text("The earlier time s must be less than t: 0.9 is not less than 0.8.")

@@ -4,12 +4,11 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 
 from ddemo.figures.look import TITLE, Colours
-from ddemo.figures.noise.plain import Plain, evenly, plain, titled, upright, warm
+from ddemo.figures.noise.plain import Plain, evenly, line, marks, plain, titled, upright, warm
 from ddemo.figures.tables import csv_text
 from ddemo.processes import Schedule
 
 POINTS = 101
-UNHEARD = {"hoverinfo": "skip"}
 TIMES = [k / (POINTS - 1) for k in range(POINTS)]
 HEIGHT = TITLE + 320
 MARGIN = {"l": 56, "r": 16, "t": TITLE + 10, "b": 48}
@@ -30,38 +29,14 @@ def survival_figure(
         untouched: for each draw, the share of tokens that noise has not hit by time t.
         others: schedules to draw faintly behind it.
     """
-    faint = {"color": colours.before, "width": 1}
-    lines = [
-        {"type": "scatter", "mode": "lines", "x": TIMES, "y": evenly(alphas(other)), "line": faint, **UNHEARD}
-        for other in others
-    ]
-    curve = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": TIMES,
-        "y": evenly(alphas(schedule)),
-        "line": {"color": colours.now, "width": 2.5},
-        "hovertemplate": "t = %{x:.2f}: %{y:.4f}<extra></extra>",
-    }
-    draws = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": [t] * len(untouched),
-        "y": evenly(untouched),
-        "marker": {"size": 10, "symbol": "circle-open", "line": {"width": 2}, "color": warm(colours)},
-        "text": [f"draw {number}" for number in range(1, len(untouched) + 1)],
-        "hovertemplate": "%{text}: %{y:.3f} untouched<extra></extra>",
-        "meta": "draws",
-    }
-    here = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": [t],
-        "y": [schedule.alpha(t)],
-        "marker": {"size": 11, "symbol": "diamond", "color": colours.now},
-        "hovertemplate": "expected: %{y:.4f} untouched<extra></extra>",
-        "meta": "expected",
-    }
+    faint = {"line": {"color": colours.before, "width": 1}}
+    lines = [line(TIMES, evenly(alphas(other)), other.name, colours.before, **faint) for other in others]
+    curve = line(TIMES, evenly(alphas(schedule)), schedule.name, colours.now, "t = %{x:.2f}: %{y:.4f}")
+    names = [f"draw {number}" for number in range(1, len(untouched) + 1)]
+    hover = "%{text}: %{y:.3f} untouched"
+    at = [t] * len(untouched)
+    draws = marks(at, evenly(untouched), "draws", warm(colours), hover, "circle-open", text=names)
+    here = marks([t], [schedule.alpha(t)], "expected", colours.now, "expected: %{y:.4f} untouched")
     axes = {
         "xaxis": {"title": titled("t", colours), "range": [-0.02, 1.02]},
         "yaxis": {"title": titled("share untouched: alpha(t), and draws as rings", colours), "range": [-0.03, 1.04]},

@@ -101,3 +101,43 @@ def upright(at: float, colour: str) -> dict[str, Any]:
 def evenly(values: Sequence[float], digits: int = 6) -> list[float]:
     """Numbers for a figure, of so many digits after the point."""
     return [round(float(value), digits) for value in values]
+
+
+def line(x: Sequence, y: Sequence[float], name: str, colour: str, hover: str = "", **more: Any) -> dict[str, Any]:
+    """A line; `name` is in the legend and in the trace's meta, without `hover` the pointer does not feel it."""
+    told = {"hovertemplate": f"{hover}<extra></extra>"} if hover else {"hoverinfo": "skip"}
+    look = {"line": {"color": colour, "width": 2.5}}
+    return {"type": "scatter", "mode": "lines", "x": list(x), "y": list(y), **_named(name), **told, **look} | more
+
+
+def marks(
+    x: Sequence, y: Sequence[float], name: str, colour: str, hover: str, symbol: str = "diamond", **more: Any
+) -> dict[str, Any]:
+    """Points."""
+    marker = {"size": 10, "symbol": symbol, "color": colour, "line": {"width": 2 if "open" in symbol else 0}}
+    told = {"hovertemplate": f"{hover}<extra></extra>", "marker": marker}
+    return {"type": "scatter", "mode": "markers", "x": list(x), "y": list(y), **_named(name), **told} | more
+
+
+def bars(x: Sequence, y: Sequence[float], name: str, colour: str, **more: Any) -> dict[str, Any]:
+    """Upright bars of probabilities."""
+    told = {"hovertemplate": f"%{{x}}: %{{y:.5f}}<extra>{name}</extra>", "marker": {"color": colour}}
+    return {"type": "bar", "x": list(x), "y": evenly(y, 7), **_named(name), **told} | more
+
+
+def _named(name: str) -> dict[str, str]:
+    return {"name": name, "meta": name}
+
+
+def legend(colours: Colours) -> dict[str, Any]:
+    """Of the layout: a legend in one line over the figure."""
+    text = {"size": 13, "color": colours.muted}
+    place = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+    still = {"itemclick": False, "itemdoubleclick": False}
+    return {"legend": {"font": text} | place | still, "showlegend": True}
+
+
+def categories(names: Sequence[str]) -> dict[str, Any]:
+    """An axis of symbols: up to a dozen have their names written, of more as many as there is room for."""
+    written = {"tickmode": "array", "tickvals": list(names)} if len(names) <= 12 else {}
+    return {"type": "category", "showgrid": False} | written

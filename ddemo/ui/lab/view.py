@@ -65,6 +65,11 @@ class View:
     answer: Callable[[Mapping[str, Any], Resident], dict[str, Any]]
     of_checkpoint: bool = False
 
+    def __post_init__(self):
+        names = [item.name for item in (*self.settings, *self.parts)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"settings and parts of {self.name} must have names of their own, not {names}")
+
     def values(self, held: list[Any]) -> dict[str, Any]:
         """What the controls hold, in the order of `settings`, checked; raises InputError."""
         return {setting.name: setting.read(value) for setting, value in zip(self.settings, held, strict=True)}

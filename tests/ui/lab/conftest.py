@@ -25,7 +25,7 @@ def ask(resident):
         found = {name: read(value) for name, value in view.answer(view.values(held), resident).items()}
         assert set(found) >= {part.name for part in view.parts}
         for part in view.parts:
-            if part.kind == "plot":
+            if part.kind == "plot" and "figure" in found[part.name]:
                 figure = found[part.name]["figure"]
                 go.Figure(_without_page_colours(figure["data"]), _without_page_colours(figure["layout"]))
         return found
