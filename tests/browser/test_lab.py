@@ -11,7 +11,7 @@ from ddemo.processes import rates
 from ddemo.processes.curves import CURVES
 from ddemo.processes.information import expected_masks
 from ddemo.processes.posteriors import bayes
-from ddemo.ui.lab import matrices, posterior
+from ddemo.ui.lab import argmaxes, exact, matrices, posterior
 from ddemo.ui.lab.forward import Sentence
 from tests.browser.test_looks import fits
 from tests.browser.visitor import Visitor
@@ -187,7 +187,7 @@ def test_every_control_of_the_matrices_moves_them(visitor):
         cells = visitor.page.locator("#lab-matrices-numbers tbody tr")
         expect(cells.nth(1).locator("td")).to_have_text([f"{p:.4f}" for p in many.tolist()])
         expect(cells.nth(3).locator("td")).to_have_text([f"{p:.4f}" for p in steps.tolist()])
-        gap = matrices.gap_of(chain, held["sigma"], held["n"])
+        [gap] = matrices.gaps_of(chain, held["sigma"], [held["n"]])
         expect(title(visitor, view, "gap")).to_have_text(re.compile(rf" {re.escape(f'{gap:.3g}')} from exp"))
 
     expect_as_said()
@@ -249,10 +249,10 @@ def test_every_control_of_the_calculator_moves_it(visitor):
     belief.fill("0.2 0.2 0.2 0.2 0.1")
     expect(notice(visitor, view)).to_have_text("The belief must sum to 1, not to 0.9.")
     expect(belief).to_have_value("0.2 0.2 0.2 0.2 0.1")
-    belief.fill("0.1 0.6 0.1 0.1 0.1")
+    belief.fill("0.1 0.6 0.2 0.1 0")
     expect(notice(visitor, view)).to_have_text("")
     laws = posterior.ways(
-        torch.tensor([0.1, 0.6, 0.1, 0.1, 0.1], dtype=torch.float64),
+        torch.tensor([0.1, 0.6, 0.2, 0.1, 0.0], dtype=torch.float64),
         posterior.index_of("b"),
         *posterior.stretches("hybrid", CURVES["cosine"], 0.8, 0.3),
     )
@@ -265,3 +265,69 @@ def test_every_control_of_the_calculator_moves_it(visitor):
     )
     set_range(visitor, view, "s", 0.9)
     expect(notice(visitor, view)).to_have_text("The earlier time s must be less than t: 0.9 is not less than 0.8.")
+
+
+# ---------------------------------------------------------------- three argmaxes
+
+
+def test_every_control_of_the_argmaxes_moves_them(visitor):
+    view = "argmaxes"
+    enter(visitor, "Three argmaxes")
+    held = {setting.name: setting.default for setting in argmaxes.VIEW.settings}
+
+    def expect_as_said() -> None:
+        step, steps = held["step"], held["steps"]
+        walks = {way: argmaxes.walk(way, held["schedule"], steps, held["seed"]) for way in argmaxes.WAYS}
+        for line, moments in enumerate(walks.values()):
+            left = int((moments[step - 1].after == argmaxes.world().size).sum())
+            cells = visitor.page.locator("#lab-argmaxes-numbers tbody tr").nth(line).locator("td")
+            expect(cells.nth(0)).to_have_text(str(left))
+            expect(cells.nth(2)).to_have_text(argmaxes.text_of(moments[-1].after))
+        now = walks[argmaxes.LITERAL][step - 1]
+        expect(said(visitor, view)).to_contain_text(f"stays with probability {now.stay:.4f}")
+        expect(title(visitor, view, "law")).to_have_text(re.compile(rf"^Place {held['position']} at step {step} of"))
+        bars = next(trace for trace in drawn(visitor, view, "law") if trace["meta"] == "plug-in")
+        assert bars["y"] == pytest.approx(now.plug_in[held["position"] - 1].tolist(), abs=1e-6)
+
+    expect_as_said()
+    for name, value in {"steps": 12, "step": 12, "position": 4, "seed": 7}.items():
+        held[name] = value
+        set_range(visitor, view, name, value)
+        expect_as_said()
+    held["step"], held["schedule"] = 6, "cosine"
+    set_range(visitor, view, "step", 6)
+    choose(visitor, view, "schedule", "cosine")
+    expect_as_said()
+    masks = visitor.page.locator("#lab-argmaxes-texts .dd-noised-group").first.locator(".dd-noised-mask")
+    expect(masks).to_have_count(int(table(visitor, view).all_text_contents()[1]))
+
+
+# ---------------------------------------------------------------- exact world
+
+
+def test_every_control_of_the_exact_world_moves_it(visitor):
+    view = "exact"
+    enter(visitor, "Exact world")
+    held = {setting.name: setting.default for setting in exact.VIEW.settings}
+
+    def expect_as_said() -> None:
+        far = exact.distance(held["world"], held["sampler"], held["schedule"], held["steps"])
+        count = f"{held['steps']} step" if held["steps"] == 1 else f"{held['steps']} steps"
+        kind = exact.SAMPLERS[held["sampler"]].title
+        expect(title(visitor, view, "laws")).to_have_text(f"{kind}, {count}: total variation {far:.4f}")
+        row = [exact.distance(held["world"], "ancestral", held["schedule"], n) for n in exact.GRID]
+        first = visitor.page.locator("#lab-exact-numbers tbody tr").first
+        expect(first.locator("td")).to_have_text([f"{value:.4f}" for value in row])
+
+    expect_as_said()
+    for name, value in {"sampler": "ancestral", "world": "parity", "schedule": "cosine"}.items():
+        held[name] = value
+        setting = next(item for item in exact.VIEW.settings if item.name == name)
+        choose(visitor, view, name, setting.choices[value])
+        expect_as_said()
+    held["steps"] = 5
+    set_range(visitor, view, "steps", 5)
+    expect_as_said()
+    lines = {trace["meta"]: trace["y"] for trace in drawn(visitor, view, "distances")}
+    expected = [exact.distance("parity", "top-k-argmax", "cosine", n) for n in exact.GRID]
+    assert lines["parallel top-k, argmax"] == pytest.approx(expected)

@@ -1,7 +1,7 @@
 """Matrices: one step of noise and many, for an alphabet small enough to see whole, and the limit of small steps."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -149,10 +149,11 @@ def step_at(t: float, steps: int) -> int:
     return max(1, round(t * steps))
 
 
-def gap_of(chain: Chain, sigma: float, steps: int) -> float:
-    """The largest total variation between a row of N discrete steps and that row of exp(sigma R)."""
+def gaps_of(chain: Chain, sigma: float, counts: Sequence[int]) -> list[float]:
+    """For each number of steps the largest total variation between a row of them and that row of exp(sigma R)."""
     exact = rates.exponential(chain.rates, sigma)
-    return float(chains.total_variation(rates.discrete_steps(chain.rates, sigma, steps), exact).max())
+    made = [rates.discrete_steps(chain.rates, sigma, steps) for steps in counts]
+    return [float(chains.total_variation(steps, exact).max()) for steps in made]
 
 
 def answer(values: Mapping[str, Any], resident: Resident) -> dict[str, Any]:
@@ -164,8 +165,7 @@ def answer(values: Mapping[str, Any], resident: Resident) -> dict[str, Any]:
     laws = chains.stationary_laws(one)
     stationary = laws[0] if len(laws) == 1 else None
     title = f"Step {k} of {values['steps']}, {chain.size} symbols"
-    gaps = [gap_of(chain, values["sigma"], n) for n in GRID]
-    gap = gap_of(chain, values["sigma"], values["n"])
+    *gaps, gap = gaps_of(chain, values["sigma"], [*GRID, values["n"]])
     return {
         "own": gr.update(visible=chain.process == "own"),
         "matrices": figure_message(
