@@ -11,7 +11,7 @@ from ddemo.processes import rates
 from ddemo.processes.curves import CURVES
 from ddemo.processes.information import expected_masks
 from ddemo.processes.posteriors import bayes
-from ddemo.ui.lab import argmaxes, exact, matrices, posterior
+from ddemo.ui.lab import argmaxes, exact, matrices, posterior, scores
 from ddemo.ui.lab.forward import Sentence
 from tests.browser.test_looks import fits
 from tests.browser.visitor import Visitor
@@ -314,7 +314,7 @@ def test_every_control_of_the_exact_world_moves_it(visitor):
         far = exact.distance(held["world"], held["sampler"], held["schedule"], held["steps"])
         count = f"{held['steps']} step" if held["steps"] == 1 else f"{held['steps']} steps"
         kind = exact.SAMPLERS[held["sampler"]].title
-        expect(title(visitor, view, "laws")).to_have_text(f"{kind}, {count}: total variation {far:.4f}")
+        expect(title(visitor, view, "laws")).to_have_text(f"{kind}, {count}: distance {far:.4f}")
         row = [exact.distance(held["world"], "ancestral", held["schedule"], n) for n in exact.GRID]
         first = visitor.page.locator("#lab-exact-numbers tbody tr").first
         expect(first.locator("td")).to_have_text([f"{value:.4f}" for value in row])
@@ -330,4 +330,39 @@ def test_every_control_of_the_exact_world_moves_it(visitor):
     expect_as_said()
     lines = {trace["meta"]: trace["y"] for trace in drawn(visitor, view, "distances")}
     expected = [exact.distance("parity", "top-k-argmax", "cosine", n) for n in exact.GRID]
+    assert min(expected) > 0.1
     assert lines["parallel top-k, argmax"] == pytest.approx(expected)
+
+
+# ---------------------------------------------------------------- scores
+
+
+def test_every_control_of_the_scores_moves_them(visitor):
+    view = "scores"
+    enter(visitor, "Scores")
+    held = {setting.name: setting.default for setting in scores.VIEW.settings}
+
+    def expect_as_said() -> None:
+        state = scores.state_of(held)
+        rows = visitor.page.locator("#lab-scores-numbers tbody tr")
+        expect(rows.nth(0).locator("td")).to_have_text([f"{value:.5f}" for value in state.ratios.tolist()])
+        for line, step in enumerate(state.steps(held["dt"]).values(), start=2):
+            expect(rows.nth(line).locator("td")).to_have_text([f"{value:.5f}" for value in step.entries.tolist()])
+
+    expect_as_said()
+    for name, value in {"t": 0.3, "dt": 0.25}.items():
+        held[name] = value
+        set_range(visitor, view, name, value)
+        expect_as_said()
+    for name, value in {"x_t": "b", "process": "hybrid", "schedule": "cosine"}.items():
+        held[name] = value
+        setting = next(item for item in scores.VIEW.settings if item.name == name)
+        choose(visitor, view, name, setting.choices[value])
+        expect_as_said()
+    held["law"] = "0.1 0.2 0.3 0.4 0"
+    law = control(visitor, view, "law").locator("textarea, input")
+    law.fill(held["law"])
+    expect_as_said()
+    set_range(visitor, view, "dt", 0.5)
+    expect(notice(visitor, view)).to_have_text(re.compile("smaller dt"))
+    expect(law).to_have_value(held["law"])

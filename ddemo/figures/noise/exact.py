@@ -7,7 +7,7 @@ from ddemo.figures.noise.plain import Plain, bars, evenly, legend, line, marks, 
 
 HEIGHT = TITLE + 380
 MARGIN = {"l": 60, "r": 16, "t": TITLE + 52, "b": 48}
-LEAST = 1e-7  # total variation that a logarithmic axis shows; less is drawn there
+LEAST = 1e-3  # total variation that the logarithmic axis begins with; less, and 0, is drawn there
 
 
 def reached_figure(
@@ -39,14 +39,13 @@ def distance_figure(
     colours: Colours,
 ) -> Plain:
     """Total variation from the truth over the number of steps, a line a sampler; the chosen one is marked."""
-    dashes = ("solid", "dash", "dot", "dashdot")
-    shades = (colours.now, colours.ramp[2])
+    dashes = ("solid", "dash", "dot")
     data = []
     for number, (name, values) in enumerate(distances.items()):
         by_argmax = "argmax" in name
         look = {
-            "color": warm(colours) if by_argmax else shades[number % 2],
-            "dash": dashes[number // 2],
+            "color": warm(colours) if by_argmax else colours.now,
+            "dash": dashes[number % len(dashes)],
             "width": 3.5 if name == chosen else 1.8,
         }
         shown = [max(value, LEAST) for value in values]
@@ -55,7 +54,7 @@ def distance_figure(
     log = {"type": "log", "dtick": 1}
     axes = {
         "xaxis": {"type": "log", "title": titled("steps", colours), "tickvals": list(steps)},
-        "yaxis": log | {"title": titled("total variation from the truth", colours), "exponentformat": "power"},
+        "yaxis": log | {"title": titled("total variation, 0.001 and less below", colours), "exponentformat": "power"},
     }
     title = "How far from the truth"
     shapes = [upright(at, colours.muted)]

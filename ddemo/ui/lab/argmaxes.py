@@ -202,8 +202,8 @@ VIEW = View(
     (
         Range("steps", "Steps N", 1, MOST_STEPS, 1, 16),
         Range("step", "Step on show", 1, MOST_STEPS, 1, 8),
-        Range("position", "Place in the sentence", 1, 6, 1, 2),
-        Range("seed", "Seed of the coins", 0, 99, 1, 0),
+        Range("position", "Place", 1, 6, 1, 2),
+        Range("seed", "Seed", 0, 99, 1, 0),
         Choice("schedule", "Noise schedule", SCHEDULES, "linear", folded=True),
     ),
     (

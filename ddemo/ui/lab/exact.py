@@ -135,7 +135,7 @@ def answer(values: Mapping[str, Any], resident: Resident) -> dict[str, Any]:
     cells = torch.maximum(law, world.joint).flatten().argsort(descending=True, stable=True)[:SHOWN]
     texts = [_spelled(world, cell) for cell in cells.tolist()]
     true, found = world.joint.flatten()[cells].tolist(), law.flatten()[cells].tolist()
-    title = f"{SAMPLERS[sampler].title}, {steps} {'step' if steps == 1 else 'steps'}: total variation {here:.4f}"
+    title = f"{SAMPLERS[sampler].title}, {steps} {'step' if steps == 1 else 'steps'}: distance {here:.4f}"
     distances = {
         item.title: [distance(name, key, schedule, count) for count in GRID] for key, item in SAMPLERS.items()
     }

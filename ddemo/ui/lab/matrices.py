@@ -221,8 +221,8 @@ VIEW = View(
         Range("steps", "Steps T", 1, 1000, 1, 100),
         Range("t", "Time t / T", 0.0, 1.0, 0.01, 0.3),
         Range("row", "Row", 1, MOST, 1, 1),
-        Range("sigma", "Noise σ in continuous time", 0.0, 5.0, 0.1, 1.0),
-        Range("n", "Discrete steps N", 1, 1024, 1, 4),
+        Range("sigma", "Noise σ, continuous", 0.0, 5.0, 0.1, 1.0),
+        Range("n", "Steps N, discrete", 1, 1024, 1, 4),
         Written("own", "Your own matrix", OWN, "A row a line; used where the noise is your own matrix.", lines=3),
     ),
     (

@@ -36,7 +36,7 @@ equations 6 and 7, for masks; [UDLM](https://arxiv.org/abs/2412.10193) for unifo
 """
 SIZE = 5
 PROCESSES = {"absorbing": "absorbing (mask)", "uniform": "uniform", "hybrid": "mask and uniform, half each"}
-SYMBOLS = {name: name for name in "abcd"} | {"last": "e, or the mask"}
+SYMBOLS = {name: name for name in "abcd"} | {"last": "e / mask"}
 WAYS = ("mean", "joint-weighted", "plug-in")
 
 
@@ -139,11 +139,11 @@ VIEW = View(
         Choice("process", "Noise", PROCESSES, "uniform"),
         Choice("schedule", "Noise schedule", SCHEDULES, "linear", folded=True),
         Range("t", "Time t", 0.01, 1.0, 0.01, 0.6),
-        Range("s", "Earlier time s", 0.0, 0.99, 0.01, 0.4),
+        Range("s", "Time s < t", 0.0, 0.99, 0.01, 0.4),
         Choice("x_t", "x_t, what stands there", SYMBOLS, "last"),
         Choice("x_0", "x_0, what was there", SYMBOLS, "a"),
         Choice("x_s", "x_s in the equation", SYMBOLS, "a"),
-        Written("belief", "Belief about x_0", "0.5 0.25 0.15 0.1 0", "A probability for each symbol.", lines=1),
+        Written("belief", "Belief about x_0", "0.4 0.25 0.15 0.1 0.1", "A probability for each symbol.", lines=1),
     ),
     (
         Part("filled", "formula"),

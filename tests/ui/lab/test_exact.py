@@ -34,6 +34,6 @@ def test_what_is_drawn_is_what_is_reached(ask, sampler):
     for text, p, q in zip(shown["true"]["y"], shown["true"]["x"], shown["reached"]["x"], strict=True):
         cell = tuple(truth.words.index(word) for word in text.split())
         assert (p, q) == pytest.approx((float(truth.joint[cell]), float(law[cell])), abs=1e-6)
-    assert f"total variation {reached.distance(truth, law):.4f}" in found["laws"]["title"]
+    assert f"distance {reached.distance(truth, law):.4f}" in found["laws"]["title"]
     rows = {row[0]: row[1:] for row in found["numbers"]["rows"]}
     assert rows["ancestral"][1] == f"{reached.distance(truth, reached.ancestral(truth, LINEAR, 2)):.4f}"
