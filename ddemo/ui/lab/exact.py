@@ -27,8 +27,8 @@ computed instead of sampled: the mass of every canvas is carried from step to st
 $$\mathrm{TV}(p, q) = \tfrac12 \sum_x \lvert p(x) - q(x) \rvert$$
 
 is the sampler's own. Tokens that are committed in the same step are drawn as if they had nothing to do with each
-other, so that few steps, or several tokens a step, cost distance; one mask at a time costs nothing. Argmax in place
-of a draw never comes near: it writes one text, or a few.
+other, so that few steps, or several tokens a step, cost distance; one mask at a time, as first-hitting goes however
+many steps are set, costs nothing. Argmax in place of a draw never comes near: it writes one text, or a few.
 Sources: [Zheng et al. 2024](https://arxiv.org/abs/2409.02908), first-hitting;
 [MDLM](https://arxiv.org/abs/2406.07524), ancestral; [MaskGIT](https://arxiv.org/abs/2202.04200) and
 [LLaDA](https://arxiv.org/abs/2502.09992), the most confident first.

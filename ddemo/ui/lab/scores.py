@@ -172,7 +172,7 @@ VIEW = View(
         Part("scores", "plot", wide=False),
         Part("step", "plot", wide=False),
         Part("error", "plot", wide=False),
-        Part("numbers", "numbers", wide=False),
+        Part("numbers", "numbers"),
     ),
     answer,
 )
