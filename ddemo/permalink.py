@@ -63,7 +63,7 @@ class Permalink:
         """
         _check_id(self.checkpoint)
         _check_name(self.revision)
-        _check_characters(self.text)
+        check_characters(self.text)
         length = {"length": self.length} if self.length else {}
         run = f"{self.checkpoint}@{self.revision}"
         pairs = {"run": run, **told(self.config), **length, "text": self.text}
@@ -86,14 +86,14 @@ def read_fragment(fragment: Any) -> Permalink:
         raise InputError("This link describes no run.")
     if len(fragment) > LONGEST:
         raise InputError(f"This link is too long to be read ({len(fragment):,} of {LONGEST:,} characters).")
-    pairs = _pairs(fragment[1:])
+    pairs = pairs_of(fragment[1:])
     checkpoint, at, revision = pairs.pop("run").rpartition("@")
     if not at:
         raise InputError("This link does not say which checkpoint and revision made its run.")
     _check_id(checkpoint)
     _check_name(revision)
     text, length = pairs.pop("text", ""), pairs.pop("length", "0")
-    _check_characters(text)
+    check_characters(text)
     if not WHOLE.fullmatch(length):
         raise InputError(f"The length in this link must be a whole number, not {quoted(length)}.")
     text, length = checked_request(text, int(length))
@@ -104,7 +104,7 @@ def read_fragment(fragment: Any) -> Permalink:
     return Permalink(checkpoint, revision, text, length, SamplerConfig.from_values(pairs))
 
 
-def _pairs(said: str) -> dict[str, str]:
+def pairs_of(said: str) -> dict[str, str]:
     """Names and values, each name once."""
     pairs: dict[str, str] = {}
     for part in said.split("&"):
@@ -133,7 +133,7 @@ def _check_name(name: str) -> None:
         raise InputError(f"A link cannot name a checkpoint or revision {quoted(name)}.")
 
 
-def _check_characters(text: str) -> None:
+def check_characters(text: str) -> None:
     """Line breaks and tabs are text; other control characters are nobody's, and a text box would change some."""
     wrong = next((c for c in text if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t"), None)
     if wrong is not None:

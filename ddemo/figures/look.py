@@ -1,6 +1,7 @@
 """How figures look: colours for paper and page, type, and the manners that all share."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -52,6 +53,11 @@ SANS = '-apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, "Liberation 
 
 def dress(figure: go.Figure, title: str, colours: Colours, height: int, margin: dict) -> None:
     """Looks and behaviour: nothing zooms, so that a finger scrolls the page and no number is out of sight."""
+    figure.update_layout(**layout(title, colours, height, margin))
+
+
+def layout(title: str, colours: Colours, height: int, margin: dict) -> dict[str, Any]:
+    """The layout that `dress` gives a figure."""
     axis = {
         "fixedrange": True,
         "zeroline": False,
@@ -62,18 +68,18 @@ def dress(figure: go.Figure, title: str, colours: Colours, height: int, margin: 
         "tickfont": {"size": 13, "color": colours.ink},
         "title": {"font": {"size": 13, "color": colours.muted}},
     }
-    figure.update_layout(
-        template=None,
-        title={"text": title, "x": 0.01, "y": 0.975, "yanchor": "top", "font": {"size": 15, "color": colours.ink}},
-        font={"family": SANS, "size": 13, "color": colours.ink},
-        paper_bgcolor=colours.paper,
-        plot_bgcolor=colours.paper,
-        height=height,
-        margin=margin,
-        hovermode="closest",
-        dragmode=False,
-        hoverlabel={"bgcolor": colours.ink, "font": {"color": colours.paper, "size": 14}, "align": "left"},
-        legend={"font": {"size": 13, "color": colours.muted}, "itemclick": False, "itemdoubleclick": False},
-        xaxis=axis,
-        yaxis=axis,
-    )
+    return {
+        "template": None,
+        "title": {"text": title, "x": 0.01, "y": 0.975, "yanchor": "top", "font": {"size": 15, "color": colours.ink}},
+        "font": {"family": SANS, "size": 13, "color": colours.ink},
+        "paper_bgcolor": colours.paper,
+        "plot_bgcolor": colours.paper,
+        "height": height,
+        "margin": margin,
+        "hovermode": "closest",
+        "dragmode": False,
+        "hoverlabel": {"bgcolor": colours.ink, "font": {"color": colours.paper, "size": 14}, "align": "left"},
+        "legend": {"font": {"size": 13, "color": colours.muted}, "itemclick": False, "itemdoubleclick": False},
+        "xaxis": axis,
+        "yaxis": axis,
+    }

@@ -24,3 +24,12 @@ class FreeRadio(gr.Radio):
 
     def preprocess(self, payload: Any) -> Any:
         return payload
+
+
+class FreeSlider(gr.Slider):
+    """A slider beside a number that may have been typed out of range: it is refused in words where it is read."""
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> Any:
+        return payload

@@ -10,6 +10,8 @@ from ddemo.ui.compare import TAB, Layout, compare_tab
 from ddemo.ui.controls import headings
 from ddemo.ui.denoise import DenoiseTab, denoise_tab
 from ddemo.ui.judge_seat import JudgeSeat
+from ddemo.ui.lab import TAB as LAB
+from ddemo.ui.lab import add_address, lab_css, lab_tab
 from ddemo.ui.lanes import source as lanes_source
 from ddemo.ui.plot_view import source as plot_source
 from ddemo.ui.run_charts import source as charts_source
@@ -50,6 +52,9 @@ def build_demo(shelf: Shelf, judge: str | None = None) -> gr.Blocks:
                 denoising = denoise_tab(shelf, header)
             with gr.Tab("Compare", id=TAB) as tab:
                 comparing = compare_tab(shelf, header, JudgeSeat(judge), tabs, tab, denoising)
+            with gr.Tab("Noise lab", id=LAB) as tab:
+                lab = lab_tab(shelf, header, tab, denoising)
+        add_address(lab, shelf, header, tabs, denoising)
         _connect(shelf, header, denoising, comparing)
         add_api(shelf)
     return demo.queue(max_size=QUEUE_SIZE, default_concurrency_limit=4)
@@ -93,6 +98,7 @@ def launch_arguments() -> dict:
                 lanes_source("lanes.css"),
                 _own_css(),
                 headings(),
+                lab_css(),
             ]
         ),
         "head": HEAD,

@@ -13,6 +13,7 @@ import plotly
 from plotly.graph_objects import Figure
 
 from ddemo.figures.look import TITLE
+from ddemo.figures.noise.plain import Plain
 
 HERE = Path(__file__).parent
 LIBRARY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -29,7 +30,7 @@ def source(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
 
 
-def figure_message(figure: Figure, name: str, summary: str, csv: str = "") -> str:
+def figure_message(figure: Figure | Plain, name: str, summary: str, csv: str = "") -> str:
     """The value of a `PlotView` that shows a figure.
 
     Args:
@@ -38,7 +39,8 @@ def figure_message(figure: Figure, name: str, summary: str, csv: str = "") -> st
         summary: what the figure says, in words, for those who do not see it.
         csv: the numbers in it, as a file; without them none is offered.
     """
-    head = {"title": figure.layout.title.text or "", "titleHeight": TITLE, "name": name, "summary": summary}
+    title = figure.title if isinstance(figure, Plain) else figure.layout.title.text or ""
+    head = {"title": title, "titleHeight": TITLE, "name": name, "summary": summary}
     return f'{{"figure":{figure.to_json()},{json.dumps(head | {"csv": csv}, ensure_ascii=False)[1:]}'
 
 

@@ -1,0 +1,44 @@
+"""Numbers that a visitor wrote, as tensors."""
+
+import re
+
+import torch
+from torch import Tensor
+
+from ddemo.errors import InputError
+from ddemo.processes.validation import law, stochastic_matrix
+from ddemo.sampling.config import quoted
+
+
+def read_matrix(text: str, most: int) -> Tensor:
+    """A transition matrix [K, K], a row a line; raises InputError, one sentence that says what is wrong with it."""
+    lines = [line for line in re.split(r"[\n;]", text) if line.strip()]
+    if len(lines) > most:
+        raise InputError(f"A matrix here has at most {most} rows, not {len(lines)}.")
+    rows = [_numbers(line) for line in lines]
+    try:
+        return stochastic_matrix(rows)
+    except ValueError as problem:
+        raise InputError(f"The {problem}.") from None
+
+
+def read_law(text: str, size: int, name: str) -> Tensor:
+    """K probabilities that sum to one; raises InputError, one sentence that says what is wrong with them."""
+    numbers = _numbers(text)
+    if len(numbers) != size:
+        raise InputError(f"The {name} needs {size} probabilities, and {len(numbers)} are written.")
+    try:
+        return law(torch.tensor(numbers, dtype=torch.float64), size, name)
+    except ValueError as problem:
+        raise InputError(f"The {problem}.") from None
+
+
+def _numbers(text: str) -> list[float]:
+    return [_number(cell) for cell in re.split(r"[\s,;]+", text.strip()) if cell]
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        raise InputError(f"Write numbers with spaces between them: {quoted(cell)} is none.") from None

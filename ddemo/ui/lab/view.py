@@ -1,0 +1,75 @@
+"""What a view of the lab is: its words, what can be set, what it shows, and the function between the two."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from ddemo.ui.lab.noised_text import NoisedText
+from ddemo.ui.lab.settings import Setting
+from ddemo.ui.number_table import NumberTable
+from ddemo.ui.plot_view import PlotView
+from ddemo.ui.resident import Resident
+
+TEX = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
+
+
+def formula(value: str = "", **kwargs) -> gr.Markdown:
+    """Words with equations between dollar signs, set by the KaTeX that Gradio brings."""
+    return gr.Markdown(value, latex_delimiters=TEX, **kwargs)
+
+
+KINDS = {"plot": PlotView, "numbers": NumberTable, "texts": NoisedText, "formula": formula}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that a view shows.
+
+    Attributes:
+        name: key of what the view's answer holds for it.
+        kind: one of `KINDS`.
+        wide: whether it has a line for itself; others stand beside each other where there is room.
+    """
+
+    name: str
+    kind: str
+    wide: bool = True
+
+    def made(self, place: str) -> gr.components.Component:
+        classes = ["dd-plain", "dd-lab-part", "dd-lab-wide" if self.wide else "dd-lab-half"]
+        return KINDS[self.kind](elem_id=f"{place}-{self.name}", elem_classes=classes)
+
+
+@dataclass(frozen=True)
+class View:
+    """One view of the lab.
+
+    Attributes:
+        name: in links and ids.
+        title: in the list of views.
+        words: a paragraph with its equation and its source, Markdown and TeX.
+        settings: what the visitor can set, from top to bottom.
+        parts: what is shown.
+        answer: values of the settings and the visitor's checkpoint -> part -> value of its component; a setting's
+            name may be among them, with an update of its control. It raises InputError for what cannot be shown.
+        of_checkpoint: whether the answer depends on the checkpoint, so that a link has to name it.
+    """
+
+    name: str
+    title: str
+    words: str
+    settings: tuple[Setting, ...]
+    parts: tuple[Part, ...]
+    answer: Callable[[Mapping[str, Any], Resident], dict[str, Any]]
+    of_checkpoint: bool = False
+
+    def __post_init__(self):
+        names = [item.name for item in (*self.settings, *self.parts)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"settings and parts of {self.name} must have names of their own, not {names}")
+
+    def values(self, held: list[Any]) -> dict[str, Any]:
+        """What the controls hold, in the order of `settings`, checked; raises InputError."""
+        return {setting.name: setting.read(value) for setting, value in zip(self.settings, held, strict=True)}
