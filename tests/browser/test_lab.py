@@ -2,6 +2,7 @@
 
 import json
 import re
+from urllib.parse import quote
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from ddemo.processes.information import expected_masks
 from ddemo.processes.posteriors import bayes
 from ddemo.ui.lab import argmaxes, exact, matrices, posterior, scores
 from ddemo.ui.lab.forward import Sentence
+from tests.browser.test_checkpoints import pick
 from tests.browser.test_looks import fits
 from tests.browser.visitor import Visitor
 
@@ -106,6 +108,17 @@ def test_a_link_restores_a_view_and_a_wrong_one_is_refused(arrive, visitor):
 
     wrong = follow(arrive(), "#lab=forward&t=7")
     expect(wrong.page.locator("#lab-refusal")).to_have_text("Time t must be a number from 0 to 1, not 7.")
+
+
+def test_a_link_chooses_its_checkpoint_and_the_sentence_follows_the_chosen_one(visitor):
+    text = "The queen loves her son."
+    follow(visitor, f"#lab=forward&checkpoint=exact-world&t=0.5&text={quote(text)}")
+    expect(visitor.page.locator("#checkpoint input")).to_have_value(re.compile("^exact-world ·"))
+    expect(control(visitor, "forward", "text").locator("textarea")).to_have_value(text)
+    expect(said(visitor, "forward")).to_contain_text("6 tokens, K = 10 words")
+    pick(visitor, "tiny-mdm")
+    expect(said(visitor, "forward")).not_to_contain_text("K = 10 words")
+    expect(control(visitor, "forward", "text").locator("textarea")).to_have_value(text)
 
 
 def test_on_a_phone_and_in_the_dark(arrive):
