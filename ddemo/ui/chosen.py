@@ -90,6 +90,11 @@ def kept_text(text: Any, length: Any, resident: Resident) -> tuple[str, int | fl
     return first.text, first.length
 
 
+def only_if_new(value: Any, held: Any) -> Any:
+    """For a field that a visitor may be typing in: nothing is sent back that it held already."""
+    return gr.skip() if value == held else value
+
+
 def _readable(text: str, codec: TextCodec) -> bool:
     try:
         read_text(text, 1, codec, MAX_CHARACTERS)

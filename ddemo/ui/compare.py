@@ -16,7 +16,7 @@ from ddemo.compare.report import labels, report
 from ddemo.errors import InputError
 from ddemo.measures import Comparison, Value, measuring
 from ddemo.ui.choices import FreeRadio
-from ddemo.ui.chosen import Header, kept_text, kind_of, tries_of
+from ddemo.ui.chosen import Header, kept_text, kind_of, only_if_new, tries_of
 from ddemo.ui.controls import CHOICE, DRAW, OF_ANY_RUN, Controls
 from ddemo.ui.denoise import UNEXPECTED, DenoiseTab, named
 from ddemo.ui.judge_seat import JudgeSeat
@@ -180,11 +180,12 @@ class Layout:
         """Updates for another checkpoint: a question that makes no sense for its noise gives way to the first."""
         offered = _offered(self.shelf, resident)
         known = question in [name for _, name in offered]
+        held = text, length
         text, length = kept_text(text, length, resident)
         return {
             self.question: gr.update(choices=offered, value=question if known else offered[0][1]),
-            self.text: text,
-            self.length: length,
+            self.text: only_if_new(text, held[0]),
+            self.length: only_if_new(length, held[1]),
             **self.controls.switched(kind_of(resident), resident.usual),
         }
 

@@ -13,7 +13,7 @@ from ddemo.errors import InputError
 from ddemo.sampling import SamplerConfig, check_process, read_text
 from ddemo.sampling.canvas import MaskRun, parse_markers, read_draft
 from ddemo.trace import Trace
-from ddemo.ui.chosen import Header, kept_text, kind_of, tries_of
+from ddemo.ui.chosen import Header, kept_text, kind_of, only_if_new, tries_of
 from ddemo.ui.controls import CHOICE, DRAW, OF_ANY_RUN, Controls
 from ddemo.ui.examples import EXAMPLE, example_of
 from ddemo.ui.notice import Notice, tell
@@ -118,8 +118,8 @@ class DenoiseTab(NamedTuple):
         first, *_ = tries = tries_of(resident)
         recorded = held == (first.text, first.length)  # a text that changes asks for a draft by itself
         return {
-            self.text: text,
-            self.length: length,
+            self.text: only_if_new(text, held[0]),
+            self.length: only_if_new(length, held[1]),
             self.canvas: first_value(resident) if recorded else draft_of(resident, text, length),
             self.notice: tell(""),
             **dict(zip(self.chips, [item.title for item in tries], strict=True)),

@@ -1,5 +1,6 @@
 """build_demo: the page, its header and its tabs, and the named API beside it."""
 
+import json
 from pathlib import Path
 
 import gradio as gr
@@ -64,7 +65,9 @@ def _connect(shelf: Shelf, header: Header, denoising: DenoiseTab, comparing: Lay
     """Choosing a checkpoint changes what both tabs offer, and begins to load it; texts that it can read stay."""
     quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
-    def to_denoise(name, text, length):
+    def to_denoise(name, chosen, text, length):
+        if name == json.loads(chosen)["id"]:  # the list says so too when the focus leaves it
+            return {header.chosen: gr.skip()}
         resident = shelf[name].start()
         return {header.chosen: about(resident), **denoising.switched(resident, text, length)}
 
@@ -72,7 +75,9 @@ def _connect(shelf: Shelf, header: Header, denoising: DenoiseTab, comparing: Lay
         return {header.chosen: about(shelf[name]), **comparing.switched(shelf[name], *held)}
 
     texts = [denoising.text, denoising.length]
-    header.picker.input(to_denoise, [header.picker, *texts], [header.chosen, *denoising.switching], **quiet)
+    header.picker.input(
+        to_denoise, [header.picker, header.chosen, *texts], [header.chosen, *denoising.switching], **quiet
+    )
     # A link chooses as well, and fills in the other tab itself.
     texts = [comparing.question, comparing.text, comparing.length]
     header.picker.change(to_compare, [header.picker, *texts], [header.chosen, *comparing.switching], **quiet)
