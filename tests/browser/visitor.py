@@ -11,6 +11,12 @@ from ddemo.sampling import SAMPLERS
 expect.set_options(timeout=30_000)
 PATIENCE = 30_000  # milliseconds, on a busy machine; whatever is waited for comes much sooner
 
+WATCH = """() => {
+  window.begun = false;
+  const changed = new MutationObserver(() => { window.begun = true; changed.disconnect(); });
+  changed.observe(document.querySelector('[data-dd=block]'), {attributes: true, attributeFilter: ['data-state']});
+}"""
+
 
 class Visitor:
     """The page in a browser context of its own.
@@ -142,8 +148,9 @@ class Visitor:
 
     def denoise(self, until: str = "finished") -> None:
         """Press Denoise and wait for the end of the run."""
+        self.page.evaluate(WATCH)
         self.page.click("#denoise")
-        self.wait_for_state("running", "finished", "stopped")
+        self.page.wait_for_function("() => window.begun", timeout=PATIENCE)  # what ended before is not this run
         self.wait_for_state(until)
 
     def wait_for_state(self, *states: str, timeout: float = PATIENCE) -> None:
