@@ -4,6 +4,27 @@ import torch
 from torch import Tensor
 
 
+class InBlocks:
+    """What denoisers of block diffusion share, before the class of the family that answers by `_answered`.
+
+    Attributes:
+        block_length: tokens that are to be filled together, before the next such block.
+    """
+
+    def __init__(self, *settings, block_length: int, **more):
+        super().__init__(*settings, **more)
+        self.block_length = block_length
+
+    @torch.inference_mode()
+    def beside_clean(self, tokens: Tensor, clean: Tensor, times: Tensor, lengths: Tensor, wanted: Tensor) -> Tensor:
+        """Logits [N, V] as `__call__`, but each block is given the clean text [B, L] of those before it.
+
+        With that, one pass gives the terms of all blocks of the likelihood bound: x_t and the clean text stand one
+        after the other, each position of the text twice.
+        """
+        return self._answered(tokens, clean, times, lengths, wanted)
+
+
 def block_attention(times: Tensor, lengths: Tensor, block_length: int, beside_clean: bool = False) -> Tensor:
     """Whether a position may look at another: at its own block and those before it, never at padding.
 

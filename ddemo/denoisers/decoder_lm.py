@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ddemo.denoisers.blocks import block_attention
+from ddemo.denoisers.blocks import InBlocks, block_attention
 from ddemo.denoisers.masked_lm import MaskedLMDenoiser, attention_mask
 
 
@@ -50,7 +50,7 @@ class DecoderDenoiser(MaskedLMDenoiser):
         return attention_mask(lengths, times.shape[1])
 
 
-class BlockDecoderDenoiser(DecoderDenoiser):
+class BlockDecoderDenoiser(InBlocks, DecoderDenoiser):
     """A decoder trained for block diffusion: a block of tokens is denoised, given the blocks before it.
 
     The published sampler puts padding before the prompt, so that the prompt's end is a block's end, and keeps earlier
@@ -58,23 +58,7 @@ class BlockDecoderDenoiser(DecoderDenoiser):
     canvas, give the same logits (see `ddemo.denoisers.blocks`).
 
     Source: Arriola et al. 2025 (BD3-LM, arXiv 2503.09573); the A2D conversions of dLLM.
-
-    Attributes:
-        block_length: tokens that are to be filled together, before the next such block.
     """
-
-    def __init__(self, *settings, block_length: int, **more):
-        super().__init__(*settings, **more)
-        self.block_length = block_length
-
-    @torch.inference_mode()
-    def beside_clean(self, tokens: Tensor, clean: Tensor, times: Tensor, lengths: Tensor, wanted: Tensor) -> Tensor:
-        """Logits [N, V] as `__call__`, but each block is given the clean text [B, L] of those before it.
-
-        With that, one pass gives the terms of all blocks of the likelihood bound: x_t and the clean text stand one
-        after the other, each position of the text twice.
-        """
-        return self._answered(tokens, clean, times, lengths, wanted)
 
     def _attention(self, times: Tensor, lengths: Tensor, beside_clean: bool) -> dict[str, Tensor]:
         attend = block_attention(times, lengths, self.block_length, beside_clean)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ddemo.denoisers.blocks import block_attention
+from ddemo.denoisers.blocks import InBlocks, block_attention
 from ddemo.denoisers.dit import DiT
 from ddemo.denoisers.masked_lm import STRIDE, MaskedLMDenoiser
 
@@ -95,7 +95,7 @@ class ScoreDiTDenoiser(DiTDenoiser):
         return logits - math.log(self.states - 1)
 
 
-class BlockDiTDenoiser(DiTDenoiser):
+class BlockDiTDenoiser(InBlocks, DiTDenoiser):
     """BD3-LM: a block of tokens is denoised, given the blocks before it; those after it are not seen.
 
     The published sampler gives the network the finished blocks and the current one, each of which sees itself and
@@ -104,23 +104,7 @@ class BlockDiTDenoiser(DiTDenoiser):
     rotary, and only differences of places matter).
 
     Source: Arriola et al. 2025 (BD3-LM, arXiv 2503.09573).
-
-    Attributes:
-        block_length: tokens that are to be filled together, before the next such block.
     """
-
-    def __init__(self, *settings, block_length: int, **more):
-        super().__init__(*settings, **more)
-        self.block_length = block_length
-
-    @torch.inference_mode()
-    def beside_clean(self, tokens: Tensor, clean: Tensor, times: Tensor, lengths: Tensor, wanted: Tensor) -> Tensor:
-        """Logits [N, V] as `__call__`, but each block is given the clean text [B, L] of those before it.
-
-        With that, one pass gives the terms of all blocks of the likelihood bound: x_t and the clean text stand one
-        after the other, each position of the text twice.
-        """
-        return self._answered(tokens, clean, times, lengths, wanted)
 
     def _attend(self, times: Tensor, lengths: Tensor, beside_clean: bool) -> Tensor:
         return block_attention(times, lengths, self.block_length, beside_clean)
