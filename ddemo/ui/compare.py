@@ -70,7 +70,7 @@ def compare_tab(
     layout.stop.click(stop, bout, None, **quiet)
     keep.keep(wiring.keep_file, bout, keep, trigger_mode="multiple", **quiet)
     layout.fit.click(wiring.compare, inputs, **streaming)  # as many as fit stand in the field by now
-    layout.question.change(wiring.about_question, layout.question, [layout.about, layout.lanes], **quiet)
+    layout.question.change(wiring.about_question, [layout.question, bout], [layout.about, layout.lanes], **quiet)
     gr.on(
         [tab.select, *(component.change for component in costly)],
         wiring.cost,
@@ -104,10 +104,12 @@ class Bout:
 
     Attributes:
         stop: raised by the Stop button, read between two steps and two measures.
+        asked: the question that the number of lanes was last set for.
         checkpoint, question, contest, comparison: of the last one that was measured.
     """
 
     stop: bool = False
+    asked: str = next(iter(QUESTIONS))
     checkpoint: str = ""
     question: Question | None = None
     contest: Contest | None = None
@@ -248,9 +250,12 @@ class _Wiring:
             log.exception("a comparison failed")
             yield {self.layout.notice: tell(UNEXPECTED, "error")} | self._idle() | self._failed(messages)
 
-    def about_question(self, name: str) -> tuple[str, int]:
+    def about_question(self, name: str, bout: Bout) -> tuple[str, Any]:
+        """What a question shows, and its usual number of lanes."""
         question = QUESTIONS[name]
-        return tell(question.sentence), question.usual
+        # A busy browser may report one choice twice, the second time when the visitor has set the lanes already.
+        again, bout.asked = name == bout.asked, name
+        return tell(question.sentence), gr.skip() if again else question.usual
 
     def cost(self, checkpoint, question, text, length, lanes, *settings) -> str:
         """What the lanes would take, in one line; silent while a checkpoint is loading."""

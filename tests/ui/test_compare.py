@@ -282,8 +282,15 @@ def test_the_cost_is_said_before_and_what_fits_is_offered(tab, monkeypatch):
 
 
 def test_choosing_a_question_says_what_it_shows_and_how_many_lanes(tab):
-    told, lanes = tab.wiring.about_question("temperature")
+    told, lanes = tab.wiring.about_question("temperature", tab.bout)
     assert "seven temperatures" in told and lanes == 7
+
+
+def test_a_choice_that_is_reported_twice_leaves_the_lanes_as_the_visitor_set_them(tab):
+    tab.wiring.about_question("temperature", tab.bout)
+    told, lanes = tab.wiring.about_question("temperature", tab.bout)
+    assert "seven temperatures" in told and lanes == gr.skip()
+    assert tab.wiring.about_question("argmax", tab.bout)[1] == 5
 
 
 def test_times_for_people():
