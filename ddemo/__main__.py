@@ -41,6 +41,20 @@ def infill(options: argparse.Namespace) -> None:
     _run(options, options.text, 0)
 
 
+def chat(options: argparse.Namespace) -> None:
+    """Answer a message, with a checkpoint that was tuned on conversations."""
+    from ddemo import runs
+    from ddemo.denoisers.chat import turns_of
+
+    roles = ("user", "assistant")
+    said = [{"role": roles[at % 2], "content": text} for at, text in enumerate(options.messages)]
+    turns, (_, length) = turns_of(said, options.system), runs.checked_request("", options.length)
+    checkpoint, trace = _carried_out(options, lambda *begun: runs.begin_chat(begun[0], turns, length, begun[1]))
+    report = runs.summary(checkpoint, trace)
+    answer = runs.answer_of(trace, checkpoint.codec)
+    show(options, report | {"answer": answer}, answer)
+
+
 def compare(options: argparse.Namespace) -> None:
     """Lanes side by side over one text: argmax beside samples, temperatures, samplers, steps."""
     from ddemo import runs
@@ -199,19 +213,27 @@ def _usual(directory: Path) -> Usual:
 
 def _run(options: argparse.Namespace, text: str, length: int) -> None:
     from ddemo import runs
+
+    request = runs.checked_request(text, length)
+    checkpoint, trace = _carried_out(options, lambda *begun: runs.begin(begun[0], *request, begun[1]), text)
+    report = runs.summary(checkpoint, trace)
+    show(options, report, report["text"])
+
+
+def _carried_out(options: argparse.Namespace, begin: Callable, text: str = "") -> tuple:
+    """The checkpoint and a run to its end, which `begin` makes of the checkpoint and the settings."""
+    from ddemo import runs
     from ddemo.denoisers.loading import find_checkpoint
 
     usual = _usual(find_checkpoint(options.checkpoint))
     config = SamplerConfig.from_values(usual.fill({name: getattr(options, name) for name in SETTINGS}))
-    request = runs.checked_request(text, length)
     checkpoint = load(options)
-    trace = runs.begin(checkpoint, *request, config)
+    trace = begin(checkpoint, config)
     for note in runs.notes(trace, text):
         print(f"ddemo: {note}", file=sys.stderr)
     for _ in runs.carry_out(checkpoint, trace):
         pass
-    report = runs.summary(checkpoint, trace)
-    show(options, report, report["text"])
+    return checkpoint, trace
 
 
 def _option(name: str) -> str:
@@ -244,6 +266,10 @@ def _parser() -> argparse.ArgumentParser:
     writing.add_argument("--length", type=int, default=48, help="tokens to write after it")
     filling = add(infill)
     filling.add_argument("text", help="text with [MASK], [MASK:5] or ___ where words are missing")
+    chatting = add(chat)
+    chatting.add_argument("messages", nargs="+", help="what was said, user and assistant in turn, the user last")
+    chatting.add_argument("--system", default="", help="what stands before the conversation")
+    chatting.add_argument("--length", type=int, default=128, help="tokens of the answer")
     comparing = add(compare)
     comparing.add_argument("text", nargs="?", default="", help="as for generate and infill")
     comparing.add_argument("--question", default="argmax", choices=QUESTIONS, help="what the lanes are to show")
@@ -258,7 +284,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (comparing, climbing):
         command.add_argument("--write", metavar="FILE", help="put the result in a document such as docs/compare.md")
         command.add_argument("--judge", nargs="?", const="", help="perplexity too, under the judge that is installed")
-    for command in (writing, filling, comparing, climbing):
+    for command in (writing, filling, chatting, comparing, climbing):
         for setting in SETTINGS.values():
             if command is climbing and setting.name in ("draw", "steps"):
                 continue

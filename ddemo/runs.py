@@ -12,7 +12,8 @@ import torch
 
 from ddemo import __version__
 from ddemo.denoisers import Checkpoint
-from ddemo.denoisers.codec import aligned
+from ddemo.denoisers.chat import Turn
+from ddemo.denoisers.codec import TextCodec, aligned
 from ddemo.errors import InputError
 from ddemo.rerun import latents_of
 from ddemo.sampling import (
@@ -29,7 +30,7 @@ from ddemo.sampling import (
     from_noise,
     read_text,
 )
-from ddemo.sampling.canvas import MaskRun, Spacing, joins_a_word, marker, parse_markers
+from ddemo.sampling.canvas import MaskRun, Spacing, joins_a_word, marker, parse_markers, read_chat
 from ddemo.sampling.config import quoted
 from ddemo.sampling.edits import clock_after_edits, edited_canvas
 from ddemo.sampling.latents import rounded_noise
@@ -70,6 +71,41 @@ def begin_on(checkpoint: Checkpoint, canvas: Canvas, config: SamplerConfig) -> T
     )
     learn_pieces(trace, checkpoint, canvas.tokens.tolist())
     return trace
+
+
+def begin_chat(checkpoint: Checkpoint, turns: Sequence[Turn], length: int, config: SamplerConfig) -> Trace:
+    """As `begin`, of the answer to a conversation.
+
+    Args:
+        length: tokens of the answer.
+
+    Raises:
+        InputError: as `begin` and `read_chat`.
+    """
+    canvas = read_chat(turns, length, checkpoint.codec, checkpoint.denoiser.max_length)
+    trace = begin_on(checkpoint, canvas, config)
+    trace.turns = tuple(turns)
+    return trace
+
+
+def answer_of(trace: Trace, codec: TextCodec) -> str:
+    """What a run has answered so far: its text after the conversation, up to where it says that it is over.
+
+    Masks that were never filled are left out, and marks of the conversation's format, which no turn may hold.
+    """
+    first = trace.segments[0].canvas.fixed.tolist()
+    begins = first.index(False) if False in first else len(first)
+    written = trace.tokens_at(trace.last_step).tolist()[begins:]
+    ends = set(codec.ends.tolist())
+    over = next((at for at, token in enumerate(written) if token in ends), len(written))
+    marks = set(codec.tokenizer.added_tokens_decoder)
+    return codec.decode([token for token in written[:over] if token not in marks]).strip()
+
+
+def conversation_of(trace: Trace, codec: TextCodec) -> tuple[Turn, ...]:
+    """The turns that a run goes on with and its answer, where it has one."""
+    said = answer_of(trace, codec)
+    return (*trace.turns, Turn("assistant", said)) if said else trace.turns
 
 
 def _noised(checkpoint: Checkpoint, canvas: Canvas, config: SamplerConfig, step: int) -> Canvas:
@@ -144,8 +180,11 @@ def request_of(trace: Trace) -> tuple[str, int]:
     end free.
 
     Raises:
-        InputError: no text gives this canvas, as where words of the text stand like a marker around a mask.
+        InputError: no text gives this canvas, as where words of the text stand like a marker around a mask, or the
+            run answers a conversation.
     """
+    if trace.turns:
+        raise InputError("This run answers a conversation, which no text alone gives: save its trace file instead.")
     canvas = trace.segments[0].canvas
     parts, length = _parts_of(canvas, trace.pieces), 0
     if not canvas.fixed[-1] and not canvas.spacing[-1] & Spacing.NO_SPACE_LAST:

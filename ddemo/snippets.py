@@ -1,9 +1,11 @@
 """A run as a few lines of Python: with this package, and through the API of a page that serves it."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ddemo.denoisers.chat import Turn
 from ddemo.errors import InputError
 from ddemo.permalink import told
 from ddemo.runs import request_of
@@ -50,7 +52,7 @@ def snippets_of(trace: Trace, address: str, trace_file: str) -> Snippets:
     """
     if not isinstance(address, str) or not ADDRESS.fullmatch(address):
         raise InputError(f"The address of a page begins with http:// or https://, which {quoted(address)} does not.")
-    text, length = request_of(trace)
+    text, length = ("", answer_length(trace)) if trace.turns else request_of(trace)
     notes = []
     if trace.state != "finished":
         notes.append(f"This run ended early, at step {trace.last_step}; the code carries it out to its end.")
@@ -65,18 +67,38 @@ def is_as_begun(trace: Trace) -> bool:
     return len(trace.segments) == 1 and trace.lane == 0
 
 
+def answer_length(trace: Trace) -> int:
+    """How many tokens an answer to a conversation was given."""
+    return len(trace.segments[0].canvas.masks(trace.mask_id))
+
+
 def _begun(trace: Trace, text: str, length: int) -> str:
     settings = told(trace.config)
+    imported = "\nfrom ddemo.denoisers.chat import Turn" if trace.turns else ""
+    given = f"turns = {_turns(trace.turns)}" if trace.turns else f"text = {literal(text)}"
+    begin = f"begin_chat(checkpoint, turns, {length}" if trace.turns else f"begin(checkpoint, text, {length}"
     return f"""from ddemo import runs
-from ddemo.denoisers import load_checkpoint
+from ddemo.denoisers import load_checkpoint{imported}
 from ddemo.sampling import SamplerConfig
 
 {_load(trace)}
-text = {literal(text)}
+{given}
 config = SamplerConfig({_arguments(settings)})
 
-trace = runs.begin(checkpoint, text, {length}, config)
+trace = runs.{begin}, config)
 {_carry_out("trace")}"""
+
+
+def _turns(turns: Sequence[Turn]) -> str:
+    """A list of `Turn`, one a line."""
+    lines = "".join(f"    Turn({literal(turn.role)}, {literal(turn.text)}),\n" for turn in turns)
+    return f"[\n{lines}]"
+
+
+def _messages(turns: Sequence[Turn]) -> str:
+    """The same as records for the API."""
+    lines = "".join(f'    {{"role": {literal(turn.role)}, "content": {literal(turn.text)}}},\n' for turn in turns)
+    return f"[\n{lines}]"
 
 
 def _continued(trace: Trace, trace_file: str) -> str:
@@ -111,15 +133,16 @@ print(runs.summary(checkpoint, {trace})["tokens"])
 
 
 def _asked(trace: Trace, text: str, length: int, address: str) -> str:
-    endpoint = "/generate" if length else "/infill"
+    endpoint = "/chat" if trace.turns else "/generate" if length else "/infill"
+    given = f"messages = {_messages(trace.turns)}" if trace.turns else f"text = {literal(text)}"
     size = f"    {length},\n" if length else ""
     settings = "".join(f"    {name}={literal(value)},\n" for name, value in told(trace.config).items())
     return f"""from gradio_client import Client  # comes with Gradio
 
 client = Client({literal(address)})
-text = {literal(text)}
+{given}
 result = client.predict(
-    text,
+    {"messages" if trace.turns else "text"},
 {size}{settings}    checkpoint={literal(trace.checkpoint["id"])},
     api_name={literal(endpoint)},
 )

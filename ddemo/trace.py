@@ -5,7 +5,7 @@ import json
 import math
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddemo.denoisers.chat import Turn
 from ddemo.errors import InputError
 from ddemo.rescoring import FinalScores, Hazard
 from ddemo.sampling.canvas import Canvas, Spacing
@@ -34,6 +35,7 @@ MOST_SEGMENTS = 1024
 MOST_CELLS = 4096 * MAX_STEPS  # frames times tokens: views keep the canvas of every step
 LONGEST_CANVAS = MAX_BLOCK
 LONGEST_NAME = 200
+MOST_TURNS = 1024
 ROUNDING = 1e-4  # a float32 softmax may come out a little above 1
 
 
@@ -71,6 +73,7 @@ class Trace:
         seconds: wall time since the run was begun or last continued.
         pieces: token id -> bytes, for every id that the trace mentions (so that it can be read without a model).
         versions: of the libraries.
+        turns: what was said in the conversation that the run goes on with; empty where it goes on with a text.
         final_scores, hazard: what was worked out afterwards (`ddemo.rescoring`); None where nobody asked.
     """
 
@@ -84,6 +87,7 @@ class Trace:
     seconds: float = 0.0
     pieces: dict[int, bytes] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    turns: tuple[Turn, ...] = ()
     final_scores: FinalScores | None = None
     hazard: Hazard | None = None
 
@@ -160,6 +164,7 @@ class Trace:
                 "pieces": {str(token): pack_piece(piece) for token, piece in sorted(self.pieces.items())},
                 "segments": [_pack_segment(segment) for segment in self.segments],
                 "frames": [_pack_frame(frame) for frame in self.frames],
+                **({"turns": [asdict(turn) for turn in self.turns]} if self.turns else {}),
                 **{name: _pack_scores(getattr(self, name)) for name in SCORES if getattr(self, name) is not None},
             },
             ensure_ascii=False,
@@ -225,6 +230,7 @@ def _unpack(data: dict[str, Any]) -> Trace:
         seconds=_number(data["seconds"], math.inf),
         pieces={int(token): _unpack_piece(piece) for token, piece in data["pieces"].items()},
         versions=_texts(data["versions"]),
+        turns=_unpack_turns(data.get("turns", [])),
         **{name: _unpack_scores(kind, data[name]) for name, kind in SCORES.items() if name in data},
     )
     _check_run(trace)
@@ -253,6 +259,11 @@ def _number(value: Any, most: float) -> float:
 def _texts(data: dict[str, str]) -> dict[str, str]:
     _require(all(isinstance(value, str) for value in data.values()))
     return data
+
+
+def _unpack_turns(data: list[dict[str, str]]) -> tuple[Turn, ...]:
+    _require(isinstance(data, list) and len(data) <= MOST_TURNS)
+    return tuple(Turn(**_texts(turn)) for turn in data)
 
 
 def _check_text(data: dict[str, Any]) -> None:

@@ -31,6 +31,25 @@ class Turn:
             raise ValueError(f"role must be one of {', '.join(ROLES)}, not {self.role!r}")
 
 
+def turns_of(messages: object, system: str = "") -> list[Turn]:
+    """Turns from untrusted {"role", "content"} records, after what the system says, if anything.
+
+    Raises:
+        InputError: they are no such records, or nothing is left to answer.
+    """
+    if not isinstance(messages, list):
+        raise InputError('A conversation is a list of {"role": ..., "content": ...} records.')
+    turns = [Turn("system", system)] if system.strip() else []
+    for message in messages:
+        role, text = (message.get("role"), message.get("content")) if isinstance(message, dict) else (None, None)
+        if role not in ROLES or not isinstance(text, str):
+            raise InputError(f"A turn of a conversation has a text and a role that is one of {', '.join(ROLES)}.")
+        turns.append(Turn(role, text))
+    if not turns or turns[-1].role != "user" or not turns[-1].text.strip():
+        raise InputError("There is nothing to answer: the last turn of a conversation is what the user says.")
+    return turns
+
+
 def can_chat(codec: TextCodec) -> bool:
     """Whether the checkpoint says how turns are written."""
     return _template(codec) is not None

@@ -1,16 +1,20 @@
-"""Named endpoints `generate` and `infill`: the same runs as the page's, streamed one step at a time."""
+"""Named endpoints `generate`, `infill` and `chat`: the same runs as the page's, streamed one step at a time."""
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from inspect import Parameter, Signature
 from typing import Any
 
 import gradio as gr
 
 from ddemo import runs
+from ddemo.denoisers import Checkpoint
+from ddemo.denoisers.chat import turns_of
 from ddemo.errors import InputError
 from ddemo.sampling import SamplerConfig
 from ddemo.settings import SETTINGS
+from ddemo.trace import Trace
 from ddemo.ui.chosen import tries_of
 from ddemo.ui.shelf import Shelf
 from ddemo.ui.visits import AT_ONCE
@@ -23,6 +27,10 @@ RECORDS = (
 )
 GENERATE = "Continues a prompt by length tokens."
 INFILL = "Fills the [MASK], [MASK:5] and ___ of a text."
+CHAT = (
+    'Answers the last of the messages, a list of {"role", "content"}, in length tokens, with a checkpoint that was '
+    'tuned on conversations; the last record has "answer" besides, which ends where the checkpoint says so.'
+)
 
 
 def add_api(shelf: Shelf) -> None:
@@ -31,13 +39,17 @@ def add_api(shelf: Shelf) -> None:
     checkpoint = _parameter("checkpoint", str, shelf.default.id)
 
     def generate(prompt: str, length: int, *settings) -> Iterator[dict]:
-        yield from stream(shelf, prompt, length, *_read(settings))
+        yield from stream(shelf, partial(of_text, prompt, length), *_read(settings))
 
     def infill(text: str, *settings) -> Iterator[dict]:
-        yield from stream(shelf, text, 0, *_read(settings))
+        yield from stream(shelf, partial(of_text, text, 0), *_read(settings))
+
+    def chat(messages: list, length: int, *settings) -> Iterator[dict]:
+        yield from stream(shelf, partial(of_chat, messages, length), *_read(settings))
 
     _publish(generate, [_parameter("prompt", str), _parameter("length", int, length)], checkpoint, GENERATE)
     _publish(infill, [_parameter("text", str)], checkpoint, INFILL)
+    _publish(chat, [_parameter("messages", list), _parameter("length", int, length)], checkpoint, CHAT)
 
 
 def _read(values: tuple) -> tuple[dict[str, Any], Any]:
@@ -70,7 +82,23 @@ def _parameter(name: str, kind: type, default: Any = Parameter.empty) -> Paramet
     return Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
 
 
-def stream(shelf: Shelf, text: Any, length: Any, settings: dict[str, Any], checkpoint: Any = None) -> Iterator[dict]:
+Begin = Callable[[Checkpoint, SamplerConfig], Trace]
+Asked = Callable[[], Begin]  # checks what was asked for
+
+
+def of_text(text: Any, length: Any) -> Begin:
+    """What begins a run on a text; raises InputError for what is none."""
+    request = runs.checked_request(text, length)
+    return lambda checkpoint, config: runs.begin(checkpoint, *request, config)
+
+
+def of_chat(messages: Any, length: Any) -> Begin:
+    """What begins the answer to a conversation; raises InputError for what is none."""
+    turns, (_, length) = turns_of(messages), runs.checked_request("", length)
+    return lambda checkpoint, config: runs.begin_chat(checkpoint, turns, length, config)
+
+
+def stream(shelf: Shelf, asked: Asked, settings: dict[str, Any], checkpoint: Any = None) -> Iterator[dict]:
     """Run and report: {"step", "steps", "text", "masks", "nfe", "done"}, and at the end what `summary` adds.
 
     Raises:
@@ -79,12 +107,12 @@ def stream(shelf: Shelf, text: Any, length: Any, settings: dict[str, Any], check
     try:
         resident = shelf.default if checkpoint is None else shelf[checkpoint]
         config = SamplerConfig.from_values(resident.usual.fill(settings))
-        request = runs.checked_request(text, length)
-        loaded = resident.get()
-        trace = runs.begin(loaded, *request, config)
+        begin, loaded = asked(), resident.get()
+        trace = begin(loaded, config)
         for _ in runs.carry_out(loaded, trace, engine=resident.engine):
             yield runs.progress(loaded, trace) | {"done": False}
-        yield runs.progress(loaded, trace) | runs.summary(loaded, trace) | {"done": True}
+        answer = {"answer": runs.answer_of(trace, loaded.codec)} if trace.turns else {}
+        yield runs.progress(loaded, trace) | runs.summary(loaded, trace) | answer | {"done": True}
     except InputError as problem:
         raise gr.Error(str(problem), print_exception=False) from None
     except gr.Error:
