@@ -7,11 +7,12 @@ import gradio as gr
 
 from ddemo.compare.questions import NOISE
 from ddemo.denoisers import TextCodec
+from ddemo.denoisers.chat import can_chat
 from ddemo.errors import InputError
 from ddemo.sampling import read_text
 from ddemo.sampling.canvas import MAX_CHARACTERS
 from ddemo.ui.controls import Kind
-from ddemo.ui.examples import tries_for
+from ddemo.ui.examples import asks_for, tries_for
 from ddemo.ui.resident import Resident
 from ddemo.ui.shelf import Shelf
 
@@ -70,12 +71,18 @@ def about(resident: Resident) -> str:
     """What the browser knows of a checkpoint: id, noise, `Kind`, recommended settings and the texts to try."""
     told: dict[str, Any] = {"id": resident.id, "process": resident.process, "kind": kind_of(resident).key}
     told["usual"] = resident.usual.settings
-    told["tries"] = [[item.title, item.text, item.length] for item in tries_of(resident)]
+    for name, offered in (("tries", tries_of(resident)), ("asks", asks_of(resident))):
+        told[name] = [[item.title, item.text, item.length] for item in offered]
     return json.dumps(told, ensure_ascii=False)
 
 
 def tries_of(resident: Resident):
     return tries_for(resident.codec, resident.max_length)
+
+
+def asks_of(resident: Resident):
+    """Messages for a checkpoint that can chat; as many as there are texts."""
+    return asks_for(resident.codec, resident.max_length) if can_chat(resident.codec) else tries_of(resident)
 
 
 def kind_of(resident: Resident) -> Kind:

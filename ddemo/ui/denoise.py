@@ -11,10 +11,11 @@ import gradio as gr
 from ddemo import runs
 from ddemo.errors import InputError
 from ddemo.sampling import SamplerConfig, check_process, read_text
-from ddemo.sampling.canvas import MaskRun, parse_markers, read_draft
+from ddemo.sampling.canvas import MaskRun, parse_markers, read_chat, read_draft
 from ddemo.trace import Trace
-from ddemo.ui.chosen import Header, kept_text, kind_of, only_if_new, tries_of
+from ddemo.ui.chosen import Header, asks_of, kept_text, kind_of, only_if_new, tries_of
 from ddemo.ui.controls import CHOICE, DRAW, OF_ANY_RUN, Controls
+from ddemo.ui.conversation import BOX, MESSAGE, TEXT, WAITING, Conversation, asked_for, forget, mode_for, said, so_far
 from ddemo.ui.examples import EXAMPLE, example_of
 from ddemo.ui.notice import Notice, tell
 from ddemo.ui.paths_panel import add_paths_panel
@@ -32,10 +33,11 @@ log = logging.getLogger(__name__)
 
 EXAMPLE_NOTE = "This is a recorded run: drag the slider to watch it come out of the noise."
 UNEXPECTED = "Something went wrong on the server, and the run ended here; your text is as you left it."
-ASK_FOR_DRAFT = """(text, length, checkpoint) => {
+ASK_FOR_DRAFT = """(text, length, checkpoint, mode) => {
+  if (mode === 'message') return; // the last answer stays on the canvas while the next message is written
   document.dispatchEvent(new CustomEvent('ddemo:draft', {detail: {text, length: Number(length) || 0, checkpoint}}));
 }"""
-TRY = "(chosen) => JSON.parse(chosen).tries[%d].slice(1)"
+TRY = "(chosen, mode) => JSON.parse(chosen)[mode === 'message' ? 'asks' : 'tries'][%d].slice(1)"
 
 
 def denoise_tab(shelf: Shelf, header: Header) -> "DenoiseTab":
@@ -50,7 +52,7 @@ def denoise_tab(shelf: Shelf, header: Header) -> "DenoiseTab":
     # visitor may have opened a file before a busy server gets to it.
     gr.on(None, same_visit, visit, visit, queue=False, show_progress="hidden", api_visibility="private")
     controls = Controls(kind_of(shelf.default), shelf.default.usual)
-    text, length, new_seed, buttons, notice, carry, chips = _lay_out(shelf.default, header, controls)
+    talk, text, length, new_seed, buttons, notice, carry, chips = _lay_out(shelf.default, header, controls)
     run_button, stop_button = buttons
     canvas = TokenCanvas(
         first_value(shelf.default),
@@ -63,8 +65,8 @@ def denoise_tab(shelf: Shelf, header: Header) -> "DenoiseTab":
     RunCharts(elem_id="charts", elem_classes=["dd-plain"])
     add_step_panel(visit)
     add_paths_panel(shelf, visit)
-    tab = DenoiseTab(text, length, new_seed, controls, chips, canvas, notice, carry)
-    outputs = [canvas, notice, run_button, stop_button, controls.inputs["seed"]]
+    tab = DenoiseTab(text, length, new_seed, controls, chips, canvas, notice, carry, talk)
+    outputs = [canvas, notice, run_button, stop_button, controls.inputs["seed"], text, talk.log]
     streaming = {
         "outputs": outputs,
         "concurrency_id": "model",
@@ -75,14 +77,17 @@ def denoise_tab(shelf: Shelf, header: Header) -> "DenoiseTab":
         "trigger_mode": "once",
     }
     wiring = _Wiring(shelf, sent, controls, outputs)
-    inputs = [header.picker, text, length, new_seed, *controls.components, visit]
+    inputs = [header.picker, text, length, new_seed, *controls.components, talk.mode, talk.system, visit]
     run_button.click(wiring.denoise, inputs, **streaming)
     text.submit(wiring.denoise, inputs, **streaming)
     canvas.resume(wiring.resume, [visit], **streaming)
     quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     stop_button.click(stop, visit, None, **quiet)
     canvas.text(take_text, [text, length], [text, length], trigger_mode="multiple", **quiet)
-    gr.on([text.change, length.change], None, [text, length, header.picker], None, js=ASK_FOR_DRAFT)
+    talk.fresh.click(forget, visit, talk.log, **quiet)
+    talk.mode.input(partial(tab.in_mode, shelf), [header.picker, talk.mode], [text, *talk.switching, *chips], **quiet)
+    drafting = [text.change, length.change, talk.mode.change]
+    gr.on(drafting, None, [text, length, header.picker, talk.mode], None, js=ASK_FOR_DRAFT)
     add_take_home(shelf, visit, header, tab)
     return tab
 
@@ -98,13 +103,14 @@ class DenoiseTab(NamedTuple):
     canvas: TokenCanvas
     notice: Notice
     carry: gr.Button
+    talk: Conversation
 
     @property
     def switching(self) -> list[gr.components.Component]:
         """What `switched` has updates for."""
         controls = self.controls
         fields = [self.text, self.length, self.canvas, self.notice]
-        return [*fields, *self.chips, *controls.components, controls.about]
+        return [*fields, *self.chips, *controls.components, controls.about, *self.talk.switching]
 
     @staticmethod
     def draft(resident: Resident, text: str, length: float) -> str:
@@ -113,28 +119,51 @@ class DenoiseTab(NamedTuple):
 
     def switched(self, resident: Resident, text: Any, length: Any, sampler: str = "") -> dict:
         """Updates for another checkpoint: its recorded run where the text is the one to try first, else the text."""
+        return self._switched(resident, text, length, sampler, mode_for(resident, text))
+
+    def switched_for_text(self, resident: Resident, text: Any, length: Any, sampler: str = "") -> dict:
+        """The same where what comes is a text, whatever the checkpoint was tuned on."""
+        return self._switched(resident, text, length, sampler, TEXT)
+
+    def _switched(self, resident: Resident, text: Any, length: Any, sampler: str, mode: str) -> dict:
         held = text, length
         text, length = kept_text(text, length, resident)
-        first, *_ = tries = tries_of(resident)
+        first, *_ = tries_of(resident)
         recorded = held == (first.text, first.length)  # a text that changes asks for a draft by itself
+        canvas = first_value(resident) if recorded else draft_of(resident, text, length)
+        label, info = BOX[mode]
+        box = {"label": label, "info": info} | ({} if text == held[0] else {"value": text})
         return {
-            self.text: only_if_new(text, held[0]),
+            self.text: gr.update(**box),
             self.length: only_if_new(length, held[1]),
-            self.canvas: first_value(resident) if recorded else draft_of(resident, text, length),
+            self.canvas: say(WAITING) if mode == MESSAGE else canvas,
             self.notice: tell(""),
-            **dict(zip(self.chips, [item.title for item in tries], strict=True)),
+            **self._titles(resident, mode),
+            **self.talk.switched(resident, mode),
             **self.controls.switched(kind_of(resident), resident.usual, sampler),
         }
+
+    def in_mode(self, shelf: Shelf, checkpoint: Any, mode: str) -> dict:
+        """Updates for what the text box holds; what is written in it stays."""
+        label, info = BOX[mode]
+        titles = self._titles(shelf.get(checkpoint), mode)
+        return {self.text: gr.update(label=label, info=info), **self.talk.in_mode(mode), **titles}
+
+    def _titles(self, resident: Resident, mode: str) -> dict:
+        offered = asks_of(resident) if mode == MESSAGE else tries_of(resident)
+        return dict(zip(self.chips, [item.title for item in offered], strict=True))
 
 
 def _lay_out(resident: Resident, header: Header, controls: Controls):
     """The text and what is tried with it, the sampler and its settings, and the rest folded away."""
-    tries = tries_of(resident)
     with gr.Column(elem_classes=["dd-controls"]):
+        talk = Conversation(resident)
+        tries = asks_of(resident) if talk.mode.value == MESSAGE else tries_of(resident)
+        label, info = BOX[talk.mode.value]
         text = gr.Textbox(
             tries[0].text,
-            label="Your text",
-            info="Write [MASK], [MASK:5] or three underscores where words are missing; other text is continued.",
+            label=label,
+            info=info,
             lines=2,
             max_lines=12,
             max_length=100_000,
@@ -164,8 +193,8 @@ def _lay_out(resident: Resident, header: Header, controls: Controls):
             )
     controls.connect(header.chosen)
     for number, chip in enumerate(chips):
-        chip.click(None, header.chosen, [text, length], js=TRY % number)
-    return text, length, new_seed, (run_button, stop_button), notice, carry, chips
+        chip.click(None, [header.chosen, talk.mode], [text, length], js=TRY % number)
+    return talk, text, length, new_seed, (run_button, stop_button), notice, carry, chips
 
 
 class _Wiring:
@@ -175,22 +204,24 @@ class _Wiring:
         self.shelf = shelf
         self.controls = controls
         self.sent = sent
-        self.canvas, self.notice, self.run_button, self.stop_button, self.seed = outputs
+        self.canvas, self.notice, self.run_button, self.stop_button, self.seed, self.text, self.log = outputs
 
     def denoise(self, checkpoint, text, length, new_seed, *values) -> Iterator[dict]:
         """Begin a run from the text box and stream it."""
-        *settings, visit = values
+        *settings, mode, system, visit = values
 
         def prepare():
             resident = self.shelf[checkpoint]
+            turns = asked_for(self.shelf, visit, text, system) if mode == MESSAGE else []
             seed = {"seed": secrets.randbelow(1_000_000)} if new_seed else {}
             config = SamplerConfig.from_values(self.controls.values(settings, kind_of(resident), **seed))
-            request = runs.checked_request(text or "", length or 0)
+            request = runs.checked_request("" if turns else text or "", length or 0)
             # All that can be said without the weights is said before waiting for them.
             check_process(config, resident.process, resident.id)
-            read_text(*request, resident.codec, resident.max_length)
+            given = (turns, request[1]) if turns else request
+            (read_chat if turns else read_text)(*given, resident.codec, resident.max_length)
             yield from self._wait_for(resident)
-            trace = runs.begin(resident.get(), *request, config)
+            trace = (runs.begin_chat if turns else runs.begin)(resident.get(), *given, config)
             run = new_run_id()
             messages = Messages(run, trace)
             return run, trace, messages, messages.open(), runs.notes(trace, request[0])
@@ -225,16 +256,25 @@ class _Wiring:
                 self.canvas: self.sent.add(run, first),
                 self.notice: tell(" ".join(notes)),
                 self.seed: trace.config.seed,
+                **self._talk(visit, run, trace),
             }
             resident = self.shelf.maker_of(trace)
             for frame in runs.carry_out(resident.get(), trace, lambda: visit.stop, resident.engine):
                 yield {self.canvas: self.sent.add(run, messages.frame(frame))}
-            yield {self.canvas: self.sent.add(run, messages.end()), **self._idle()}
+            answered = {self.log: said(so_far(self.shelf, trace))} if trace.turns else {}
+            yield {self.canvas: self.sent.add(run, messages.end()), **answered, **self._idle()}
         except InputError as problem:
             yield {self.notice: tell(str(problem), "error"), **self._idle()} | self._failed(run, trace, messages)
         except Exception:
             log.exception("a run failed")
             yield {self.notice: tell(UNEXPECTED, "error"), **self._idle()} | self._failed(run, trace, messages)
+
+    def _talk(self, visit: Visit, run: str, trace: Trace) -> dict:
+        """A message that is being answered moves from the text box into the conversation."""
+        if not trace.turns:
+            return {}
+        visit.talk = run
+        return {self.log: said(trace.turns), self.text: ""}
 
     def _wait_for(self, resident: Resident) -> Iterator[dict]:
         if resident.loading:

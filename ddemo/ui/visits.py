@@ -20,11 +20,13 @@ class Visit:
 
     Attributes:
         runs: run id -> trace, the last few, so that an edit can go back to one before.
+        talk: id of the run that answered last in the visitor's conversation; "" where a new one begins.
         stop: raised by the Stop button, read between two steps.
         look_stop: the same for a second look at a run.
     """
 
     runs: "OrderedDict[str, Trace]"
+    talk: str = ""
     stop: bool = False
     look_stop: bool = False
 

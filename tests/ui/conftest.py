@@ -17,7 +17,8 @@ from ddemo.sampling import Engine, FillRules
 from ddemo.settings import Usual
 from ddemo.ui.chosen import kind_of
 from ddemo.ui.controls import Controls
-from ddemo.ui.denoise import _Wiring
+from ddemo.ui.conversation import Conversation
+from ddemo.ui.denoise import DenoiseTab, _Wiring
 from ddemo.ui.shelf import Shelf
 from ddemo.ui.visits import SentMessages, Visit
 from tests.ui.reader import Reader, ReadRun
@@ -107,7 +108,7 @@ class Shown:
 class Page:
     """A visitor's page: its session, the messages it gets, the handlers behind its buttons."""
 
-    OUTPUTS = ("canvas", "notice", "run_button", "stop_button", "seed")
+    OUTPUTS = ("canvas", "notice", "run_button", "stop_button", "seed", "text", "log")
 
     def __init__(self, resident, sent: SentMessages | None = None):
         self.sent = sent or SentMessages()
@@ -115,12 +116,14 @@ class Page:
         self.controls = Controls(kind_of(resident), resident.usual)
         self.wiring = _Wiring(self.shelf, self.sent, self.controls, list(self.OUTPUTS))
         self.visit = Visit.new()
+        self.mode, self.system = "text", ""
         self.reader = Reader()
 
     def start(self, text: Any = "", length: Any = 8, new_seed: bool = False, **settings) -> Iterator[dict]:
         """The updates of a press on Denoise, one by one."""
         values = settings_values(self.controls, **{"steps": 8} | settings)
-        return self.wiring.denoise(self.resident.id, text, length, new_seed, *values, self.visit)
+        request = (self.resident.id, text, length, new_seed)
+        return self.wiring.denoise(*request, *values, self.mode, self.system, self.visit)
 
     def denoise(self, text: Any = "", length: Any = 8, new_seed: bool = False, **settings) -> Shown:
         return self.watch(self.start(text, length, new_seed, **settings))
@@ -137,6 +140,16 @@ class Page:
         begun = [run for run in self.reader.runs if run not in known]
         assert len(begun) <= 1
         return Shown(seen, self.reader.runs[begun[0]] if begun else None, begun[0] if begun else None)
+
+
+def denoise_tab_of_names(controls: Controls) -> DenoiseTab:
+    """The Denoise tab with names where components are."""
+    controls.inputs |= {name: name for name in controls.names}
+    controls.about = "about"
+    talk = object.__new__(Conversation)
+    talk.all, talk.mode, talk.fresh, talk.system, talk.log = "talk", "mode", "fresh", "system", "log"
+    chips = [f"chip {number}" for number in range(4)]
+    return DenoiseTab("text", "length", "new_seed", controls, chips, "canvas", "notice", "carry", talk)
 
 
 @pytest.fixture

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from ddemo.permalink import EDITED, read_fragment
 from ddemo.trace import Trace
 from ddemo.ui.chosen import Header
-from ddemo.ui.denoise import DenoiseTab
 from ddemo.ui.examples import EXAMPLE, trace_of
 from ddemo.ui.take_home import LINKED, UNEXPECTED, Desk, file_name
 from ddemo.ui.visits import GONE
-from tests.ui.conftest import EXAMPLE_RUN
+from tests.ui.conftest import EXAMPLE_RUN, denoise_tab_of_names
 
 TEXT = "The old sailor [MASK:5] into the sea."
 ADDRESS = "http://127.0.0.1:7860/"
@@ -25,10 +24,7 @@ SKIPPED = gr.skip()
 
 @pytest.fixture
 def desk(page) -> Desk:
-    page.controls.inputs |= {name: name for name in page.controls.names}
-    page.controls.about = "about"
-    chips = [f"chip {number}" for number in range(4)]
-    tab = DenoiseTab("text", "length", "new_seed", page.controls, chips, "canvas", "notice", "carry")
+    tab = denoise_tab_of_names(page.controls)
     return Desk(page.shelf, Header("picker", "chosen"), tab, "kept")
 
 

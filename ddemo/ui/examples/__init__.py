@@ -36,6 +36,12 @@ TRY = (
     Try("Rewrite a word", "The king was [MASK] to hear that his daughter had [MASK] with the stable boy.", 0),
     Try("Blank page", "", 64),
 )
+ASK = (
+    Try("Ask why", "Why is the sky blue?", 64),
+    Try("Ask for a letter", "Write a short letter that thanks a neighbour for watering the plants.", 96),
+    Try("Ask for a sum", "A farmer has 17 sheep, sells 5 and buys 8. How many has he now?", 64),
+    Try("Ask for a list", "Name four rivers of Europe.", 48),
+)
 FEW_WORDS = (  # for a checkpoint that only knows the words of the exact world
     Try("Blank page", "", 6),
     Try("Continue a sentence", "The queen", 4),
@@ -52,6 +58,13 @@ def tries_for(codec: TextCodec, max_length: int) -> tuple[Try, ...]:
     readable = next((found for texts in (TRY, FEW_WORDS) if (found := _readable(texts, codec))), ())
     blank = [item for item in TRY if not item.text]
     return tuple(_fitted(item, codec, max_length) for item in readable or blank)
+
+
+def asks_for(codec: TextCodec, max_length: int) -> tuple[Try, ...]:
+    """Messages for a checkpoint that can chat, with room left for the turns; texts where it cannot read them."""
+    room = max_length // 2
+    asks = tuple(replace(item, length=min(item.length, room)) for item in _readable(ASK, codec))
+    return asks or tries_for(codec, room)
 
 
 def _fitted(item: Try, codec: TextCodec, max_length: int) -> Try:

@@ -138,11 +138,12 @@ class Desk:
         settings = link.config.as_dict()
         stranger = self._stranger(link.checkpoint, lambda here: _other_weights(link, here))
         said = f"{LINKED} {stranger} What comes out may differ." if stranger else LINKED
-        filled = self.tab.switched(resident, link.text, link.length, settings[CHOICE])
+        filled = self.tab.switched_for_text(resident, link.text, link.length, settings[CHOICE])
         for name, control in self.tab.controls.inputs.items():
             if name in settings and name != CHOICE:
                 filled[control] = gr.update(**filled[control] | {"value": settings[name]})
-        filled |= {self.tab.text: link.text, self.tab.canvas: self.tab.draft(resident, link.text, link.length)}
+        filled[self.tab.text] = gr.update(**filled[self.tab.text] | {"value": link.text})
+        filled[self.tab.canvas] = self.tab.draft(resident, link.text, link.length)
         filled[self.tab.length] = link.length or gr.skip()
         filled |= {self.tab.notice: tell(said), self.tab.new_seed: False, self.asked: settings}
         return filled | {self.header.picker: resident.id, self.header.chosen: about(resident)}
