@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ddemo import rescoring, runs, trace
+from ddemo.denoisers.chat import Turn
 from ddemo.sampling import SAMPLERS, SamplerConfig
 from ddemo.sampling.canvas import Spacing
 from ddemo.sampling.frame import ARRAYS, NOWHERE
@@ -39,7 +40,7 @@ def table(section: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def document(tiny) -> dict:
-    """A file with everything: an edit of every kind, candidates, exact values, clashes."""
+    """A file with everything: an edit of every kind, candidates, turns, exact values, clashes."""
     first = runs.begin(tiny, "The  old [MASK:9] sea 👩 [MASK:3]", 0, SamplerConfig(steps=6, seed=3))
     list(runs.carry_out(tiny, first))
     cells = row_of(first.segments[0].canvas, start=1)
@@ -49,7 +50,7 @@ def document(tiny) -> dict:
     made = runs.proceed(tiny, first, 4, cells)
     list(runs.carry_out(tiny, made))
     looks = {"final_scores": rescoring.final_scores(tiny, made), "hazard": rescoring.parallel_hazard(tiny, made)}
-    return json.loads(replace(made, **looks).to_json())
+    return json.loads(replace(made, turns=(Turn("user", "Where is he?"),), **looks).to_json())
 
 
 def check(section: str, item: dict) -> None:

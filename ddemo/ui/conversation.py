@@ -67,21 +67,22 @@ class Conversation:
         with gr.Column(
             visible=can_chat(resident.codec), elem_id="conversation", elem_classes=["dd-conversation"]
         ) as self.all:
-            with gr.Row(elem_classes=["dd-talk-line"]):
+            with gr.Row(elem_classes=["dd-talk-line"], equal_height=True):
                 self.mode = gr.Radio(MODES, value=mode, label="What you write is", elem_id="mode", min_width=280)
+                self.system = gr.Textbox(
+                    "",
+                    label="What the system says first",
+                    placeholder="nothing",
+                    lines=1,
+                    max_lines=4,
+                    max_length=20_000,
+                    min_width=240,
+                    visible=mode == MESSAGE,
+                    elem_id="system",
+                )
                 self.fresh = gr.Button(
                     "New conversation", size="sm", elem_id="fresh", elem_classes=["dd-chip"], visible=mode == MESSAGE
                 )
-            self.system = gr.Textbox(
-                "",
-                label="What the system says first",
-                placeholder="nothing",
-                lines=1,
-                max_lines=4,
-                max_length=20_000,
-                visible=mode == MESSAGE,
-                elem_id="system",
-            )
             self.log = TalkLog(elem_id="talk", elem_classes=["dd-plain"], visible=mode == MESSAGE)
 
     @property

@@ -85,7 +85,9 @@ def denoise_tab(shelf: Shelf, header: Header) -> "DenoiseTab":
     stop_button.click(stop, visit, None, **quiet)
     canvas.text(take_text, [text, length], [text, length], trigger_mode="multiple", **quiet)
     talk.fresh.click(forget, visit, talk.log, **quiet)
-    talk.mode.input(partial(tab.in_mode, shelf), [header.picker, talk.mode], [text, *talk.switching, *chips], **quiet)
+    talk.mode.input(
+        partial(tab.in_mode, shelf), [header.picker, talk.mode], [text, *talk.switching, *chips, carry], **quiet
+    )
     drafting = [text.change, length.change, talk.mode.change]
     gr.on(drafting, None, [text, length, header.picker, talk.mode], None, js=ASK_FOR_DRAFT)
     add_take_home(shelf, visit, header, tab)
@@ -109,7 +111,7 @@ class DenoiseTab(NamedTuple):
     def switching(self) -> list[gr.components.Component]:
         """What `switched` has updates for."""
         controls = self.controls
-        fields = [self.text, self.length, self.canvas, self.notice]
+        fields = [self.text, self.length, self.canvas, self.notice, self.carry]
         return [*fields, *self.chips, *controls.components, controls.about, *self.talk.switching]
 
     @staticmethod
@@ -138,7 +140,7 @@ class DenoiseTab(NamedTuple):
             self.length: only_if_new(length, held[1]),
             self.canvas: say(WAITING) if mode == MESSAGE else canvas,
             self.notice: tell(""),
-            **self._titles(resident, mode),
+            **self._offered(resident, mode),
             **self.talk.switched(resident, mode),
             **self.controls.switched(kind_of(resident), resident.usual, sampler),
         }
@@ -146,12 +148,14 @@ class DenoiseTab(NamedTuple):
     def in_mode(self, shelf: Shelf, checkpoint: Any, mode: str) -> dict:
         """Updates for what the text box holds; what is written in it stays."""
         label, info = BOX[mode]
-        titles = self._titles(shelf.get(checkpoint), mode)
-        return {self.text: gr.update(label=label, info=info), **self.talk.in_mode(mode), **titles}
+        offered = self._offered(shelf.get(checkpoint), mode)
+        return {self.text: gr.update(label=label, info=info), **self.talk.in_mode(mode), **offered}
 
-    def _titles(self, resident: Resident, mode: str) -> dict:
+    def _offered(self, resident: Resident, mode: str) -> dict:
+        """What can be tried; lanes are compared on texts."""
         offered = asks_of(resident) if mode == MESSAGE else tries_of(resident)
-        return dict(zip(self.chips, [item.title for item in offered], strict=True))
+        titles = dict(zip(self.chips, [item.title for item in offered], strict=True))
+        return titles | {self.carry: gr.update(visible=mode == TEXT)}
 
 
 def _lay_out(resident: Resident, header: Header, controls: Controls):
@@ -172,7 +176,8 @@ def _lay_out(resident: Resident, header: Header, controls: Controls):
         )
         with gr.Row(elem_classes=["dd-try"]):
             chips = [gr.Button(item.title, size="sm", elem_classes=["dd-chip"]) for item in tries]
-            carry = gr.Button("Compare this text", size="sm", elem_id="carry", elem_classes=["dd-carry"])
+            look = {"elem_id": "carry", "elem_classes": ["dd-carry"], "visible": talk.mode.value == TEXT}
+            carry = gr.Button("Compare this text", size="sm", **look)
         with gr.Row(elem_classes=["dd-main-settings"], equal_height=True):
             controls.add(CHOICE)
             length = gr.Number(tries[0].length, label="New tokens", precision=0, min_width=120, elem_id="length")

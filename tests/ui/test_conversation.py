@@ -1,6 +1,7 @@
 """A conversation on the page: messages are answered on the canvas, and what was said stands above the box."""
 
 import json
+from functools import partial
 
 import gradio as gr
 import pytest
@@ -8,10 +9,13 @@ import pytest
 from ddemo import runs
 from ddemo.denoisers import load_checkpoint
 from ddemo.denoisers.chat import Turn
+from ddemo.sampling import SamplerConfig
+from ddemo.ui.api import of_chat, stream
 from ddemo.ui.chosen import asks_of, tries_of
 from ddemo.ui.controls import KINDS, Controls
 from ddemo.ui.conversation import MESSAGE, TEXT, forget, mode_for
 from ddemo.ui.resident import Resident
+from ddemo.ui.shelf import Shelf
 from ddemo.ui.take_home import Desk
 from tests.denoisers import decoder_checkpoints as decoders
 from tests.ui.conftest import HeldCheckpoint, Page, denoise_tab_of_names
@@ -163,3 +167,14 @@ def test_an_answer_is_taken_home_as_file_and_code_and_not_as_a_link(page):
 
 def test_shipped_checkpoints_write_and_do_not_chat():
     assert mode_for(Resident("classics-mdm", "cpu"), "abc") == TEXT
+
+
+def test_the_api_answers_a_conversation(talker):
+    messages = [{"role": "user", "content": "abc"}]
+    *_, last = stream(Shelf([talker]), partial(of_chat, messages, 6), {"steps": 3, "seed": 5})
+    trace = runs.begin_chat(talker.checkpoint, [Turn("user", "abc")], 6, SamplerConfig.from_values(last["settings"]))
+    list(runs.carry_out(talker.checkpoint, trace))
+    assert last["done"] and last["tokens"] == trace.tokens_at(trace.last_step).tolist()
+    assert last["answer"] == runs.answer_of(trace, talker.codec)
+    with pytest.raises(gr.Error, match="nothing to answer"):
+        list(stream(Shelf([talker]), partial(of_chat, [], 6), {}))
