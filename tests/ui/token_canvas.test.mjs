@@ -105,6 +105,26 @@ test('under uniform noise the words of the noise are told from those that the ru
   assert.equal(M.marksOf(M.runShown(finished())).noise, false);
 });
 
+test('what a run took back is told of the token that stands there now, and counted', () => {
+  const past = (state, at) => M.inspect(M.hover(state, at)).past.map(({id, from, to}) => [id, from, to]);
+  const more = feed([...NOISY, frame(3, [], [[2, 1, GUESSES], [3, 1, GUESSES]], {run: 'u', at: 'free'}),
+    frame(4, [[2, 16, 0.3], [3, 14, 0.2]], [[2, 1, GUESSES], [3, 1, GUESSES]], {run: 'u', at: 'free'}),
+    {k: 'end', run: 'u', n: 5, state: 'finished', say: '', seconds: 1}]);
+  assert.deepEqual(past(more, 2), [[12, 1, 1], [14, 2, 3]], 'the noise was not its own');
+  assert.deepEqual(past(more, 3), []);
+  assert.deepEqual(past(more, 0), [], 'nor was the prompt');
+  assert.deepEqual(past(M.goTo(more, 2), 2), [[12, 1, 1]]);
+  assert.deepEqual(past(M.goTo(more, 0), 2), []);
+  assert.match(M.status(more).text, /It took back a word of its own 2 times\./);
+  assert.match(M.status(feed([...NOISY, {k: 'end', run: 'u', n: 3, state: 'finished', say: '', seconds: 1}])).text, /own once\./);
+  assert.doesNotMatch(M.status(finished()).text, /took back/);
+
+  const remasked = feed([open(), frame(1, [[2, 12, 0.9]], [[2, 1, GUESSES]]), frame(2, [[2, MASK, null]], [[2, 1, GUESSES]]),
+    frame(3, [[2, 12, 0.9]], [[2, 1, GUESSES]])]);
+  assert.deepEqual(past(M.goTo(remasked, 2), 2), [[12, 1, 1]], 'a mask stands there now');
+  assert.deepEqual(past(remasked, 2), [[12, 1, 1]]);
+});
+
 test('candidates at all that is free come without a list of positions, and tell of standing tokens too', () => {
   const state = feed(NOISY);
   assert.equal(M.beliefs(M.stopShown(state), 0), null, 'the prompt is not looked at');
@@ -659,14 +679,15 @@ test('cells come back as the same array until something changes', () => {
 test('a thousand tokens and 128 steps are taken fast enough to play', () => {
   const length = 1024, many = Array.from({length}, (_, i) => (i ? MASK : 10));
   let state = feed([open('a', many)]);
-  const started = performance.now();
+  const started = process.cpuUsage(); // what others do on the machine is not counted
   for (let n = 1; n <= 128; n += 1) {
     const at = [...M.stopShown(state).tokens.keys()].filter((i) => M.stopShown(state).tokens[i] === MASK);
     state = feed([frame(n, [[at[0], 12, 0.5]], at.map((i) => [i, 1, GUESSES]))], state);
     M.cells(state);
   }
   assert.equal(M.lastIndex(state), 128);
-  assert.ok(performance.now() - started < 10000, 'slower than ten seconds');
+  const {user, system} = process.cpuUsage(started);
+  assert.ok(user + system < 10e6, 'slower than ten seconds');
 });
 
 // ---------------------------------------------------------------- files

@@ -991,6 +991,20 @@ const CanvasModel = (() => {
   const unselect = (state) => ({...state, selection: null});
   const hover = (state, index) => (state.hover === index ? state : {...state, hover: index});
 
+  /* The run's own words that stood at a position before the one that stands there, oldest first, each with the steps
+   * from which and up to which it stood; since the last edit. */
+  function pastOf(state, stop, at) {
+    const {stops, vocab} = runShown(state), own = [];
+    for (const {part, step, tokens, flags, mask} of stops.slice(0, stops.indexOf(stop) + 1)) {
+      if (part !== stop.part) continue;
+      const id = flags[at] & (NOISE | FIXED) || tokens[at] === mask ? null : tokens[at];
+      const last = own[own.length - 1];
+      if (last && last.id === id) last.to = step;
+      else own.push({id, text: id === null ? '' : tokenText(vocab, id), from: step, to: step});
+    }
+    return own.slice(0, -1).filter(({id}) => id !== null);
+  }
+
   /* What the inspector says about the token under the pointer or the selection; null when there is none. */
   function inspect(state) {
     const stop = stopShown(state), run = runShown(state), row = rowShown(state);
@@ -1010,7 +1024,8 @@ const CanvasModel = (() => {
     return {
       index, cell, a, b, count: b - a + 1, number: number(index), step: stop.step, edited: stop.edited,
       committed: Boolean(belief && belief.committed), beliefStep: belief ? belief.step : NaN,
-      entropy: belief ? belief.entropy : NaN, candidates, pinned: Boolean(range),
+      entropy: belief ? belief.entropy : NaN, candidates, past: raw.from === null ? [] : pastOf(state, stop, raw.from),
+      pinned: Boolean(range),
       p: raw.id === null ? cell.p : forced ? forced.p : NaN,
       replaced: isEdited(raw) && original !== null ? alignText([original])[0].text : '',
       canMask: inRange.some((c) => !isMask(stop, c)),
@@ -1126,10 +1141,16 @@ const CanvasModel = (() => {
       return {kind: 'stopped', text: `${where}: what is here can be edited and continued.${said}`};
     }
     if (run.say) return {kind: 'finished', text: run.say};
-    if (run.head.note) return {kind: 'finished', text: run.head.note};
+    if (run.head.note) return {kind: 'finished', text: run.head.note + takenBack(run)};
     const took = run.seconds >= 0 ? ` in ${run.seconds.toFixed(1)} s` : '';
     const ending = 'Point at any token to see what else it could have been.';
-    return {kind: 'finished', text: `Finished: ${plural(newest.step, 'step')}${took}. ${ending}`};
+    return {kind: 'finished', text: `Finished: ${plural(newest.step, 'step')}${took}.${takenBack(run)} ${ending}`};
+  }
+
+  /* How often a run replaced or masked again what it had written itself, as a sentence with a space before it. */
+  function takenBack(run) {
+    const times = run.stops.reduce((sum, {wrote}) => sum + (wrote ? wrote.again + wrote.remask : 0), 0);
+    return times ? ` It took back a word of its own ${times === 1 ? 'once' : `${times} times`}.` : '';
   }
 
   function headline(run) {

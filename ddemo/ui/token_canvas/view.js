@@ -158,6 +158,7 @@ function mountTokenCanvas(element, host) {
     setText(ui['i-p'], single ? probability(info.cell.masked ? info.cell.confidence : info.p) : DASH);
     setText(ui['i-entropy'], single && info.entropy >= 0 ? `${info.entropy.toFixed(2)} nat` : DASH);
     drawGiven(single ? info.cell : null);
+    drawPast(single ? info.past : []);
     const reason = readOnly ? '' : M.editReason(state);
     drawCandidates(info, readOnly || Boolean(reason) || draft);
     setText(ui['i-list-title'], listTitle(info, draft));
@@ -171,6 +172,17 @@ function mountTokenCanvas(element, host) {
     ui['i-given'].classList.toggle('dd-warned', Boolean(given) && cell.clash);
     const words = given ? M.givenWords(given) : DASH;
     setText(ui['i-given'], given && cell.clash ? `Clashes: ${words}` : words[0].toUpperCase() + words.slice(1));
+  }
+
+  const PAST = 4; // the latest ones; before them stands how many more there were
+  function drawPast(past) {
+    setHidden(ui['i-past'], !past.length);
+    const more = past.length > PAST ? `${past.length - PAST} more, ` : '';
+    const words = past.slice(-PAST).map(({text, from, to}) => {
+      const when = from === to ? `step ${from}` : `steps ${from} to ${to}`;
+      return `“${text.trim() || '␣'}” (${when})`;
+    });
+    setText(ui['i-past'], past.length ? `Stood here before: ${more}${words.join(', ')}` : '');
   }
 
   function listTitle(info, draft) {
