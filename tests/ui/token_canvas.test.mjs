@@ -119,8 +119,9 @@ test('what a run took back is told of the token that stands there now, and count
   assert.match(M.status(feed([...NOISY, {k: 'end', run: 'u', n: 3, state: 'finished', say: '', seconds: 1}])).text, /own once\./);
   assert.doesNotMatch(M.status(finished()).text, /took back/);
 
-  const remasked = feed([open(), frame(1, [[2, 12, 0.9]], [[2, 1, GUESSES]]), frame(2, [[2, MASK, null]], [[2, 1, GUESSES]]),
-    frame(3, [[2, 12, 0.9]], [[2, 1, GUESSES]])]);
+  const rest = [[3, 1, GUESSES], [4, 1, GUESSES]];
+  const remasked = feed([open(), frame(1, [[2, 12, 0.9]], [[2, 1, GUESSES], ...rest]), frame(2, [[2, MASK, null]], rest),
+    frame(3, [[2, 12, 0.9]], [[2, 1, GUESSES], ...rest])]);
   assert.deepEqual(past(M.goTo(remasked, 2), 2), [[12, 1, 1]], 'a mask stands there now');
   assert.deepEqual(past(remasked, 2), [[12, 1, 1]]);
 });
