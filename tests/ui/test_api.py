@@ -143,9 +143,9 @@ def test_what_uniform_noise_has_no_use_for_is_one_sentence(uniform):
         assert answer.failed and answer.sentence.startswith(begins)
 
 
-def test_only_these_two_are_named(served):
+def test_only_these_are_named(served):
     named = served.http.get("/gradio_api/info").json()["named_endpoints"]
-    assert set(named) == {"/generate", "/infill"}
+    assert set(named) == {"/generate", "/infill", "/chat"}
     parameters = [item["parameter_name"] for item in named["/generate"]["parameters"]]
     assert parameters == list(GENERATE)
     described = named["/generate"]["description"]
