@@ -181,6 +181,16 @@ def process_of(directory: Path) -> str:
 
 
 @_named
+def family_of(directory: Path) -> str:
+    """What a checkpoint is called by kind, in the catalog's words where it has one. Raises InputError as loading."""
+    config = _read_config(directory)
+    family = _family_of(directory, config)
+    if family is DECODERS:
+        return decoder_loading.kind_of(directory, config).partition("-")[0]
+    return "masked-lm" if family is MASKED_LM else dit_loading.kind_of(config) or str(config["model_type"])
+
+
+@_named
 def load_codec(directory: Path) -> TextCodec:
     """The text codec alone: quick, no weights are read."""
     config = _read_config(directory)
