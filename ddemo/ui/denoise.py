@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from ddemo.sampling.canvas import MaskRun, parse_markers, read_draft
 from ddemo.trace import Trace
 from ddemo.ui.chosen import Header, kept_text, kind_of, only_if_new, tries_of
 from ddemo.ui.controls import CHOICE, DRAW, OF_ANY_RUN, Controls
-from ddemo.ui.examples import EXAMPLE, example_of
+from ddemo.ui.examples import EXAMPLE, TRY, Try, example_of
 from ddemo.ui.notice import Notice, tell
 from ddemo.ui.paths_panel import add_paths_panel
 from ddemo.ui.resident import Resident
@@ -35,7 +35,7 @@ UNEXPECTED = "Something went wrong on the server, and the run ended here; your t
 ASK_FOR_DRAFT = """(text, length, checkpoint) => {
   document.dispatchEvent(new CustomEvent('ddemo:draft', {detail: {text, length: Number(length) || 0, checkpoint}}));
 }"""
-TRY = "(chosen) => JSON.parse(chosen).tries[%d].slice(1)"
+TAKE_TRY = "(chosen) => JSON.parse(chosen).tries[%d].slice(1)"
 
 
 def denoise_tab(shelf: Shelf, header: Header) -> "DenoiseTab":
@@ -122,7 +122,7 @@ class DenoiseTab(NamedTuple):
             self.length: only_if_new(length, held[1]),
             self.canvas: first_value(resident) if recorded else draft_of(resident, text, length),
             self.notice: tell(""),
-            **dict(zip(self.chips, [item.title for item in tries], strict=True)),
+            **{chip: gr.update(**shown) for chip, shown in zip(self.chips, _chips(tries), strict=True)},
             **self.controls.switched(kind_of(resident), resident.usual, sampler),
         }
 
@@ -142,7 +142,7 @@ def _lay_out(resident: Resident, header: Header, controls: Controls):
             elem_classes=["dd-text"],
         )
         with gr.Row(elem_classes=["dd-try"]):
-            chips = [gr.Button(item.title, size="sm", elem_classes=["dd-chip"]) for item in tries]
+            chips = [gr.Button(**shown, size="sm", elem_classes=["dd-chip"]) for shown in _chips(tries)]
             carry = gr.Button("Compare this text", size="sm", elem_id="carry", elem_classes=["dd-carry"])
         with gr.Row(elem_classes=["dd-main-settings"], equal_height=True):
             controls.add(CHOICE)
@@ -164,8 +164,14 @@ def _lay_out(resident: Resident, header: Header, controls: Controls):
             )
     controls.connect(header.chosen)
     for number, chip in enumerate(chips):
-        chip.click(None, header.chosen, [text, length], js=TRY % number)
+        chip.click(None, header.chosen, [text, length], js=TAKE_TRY % number)
     return text, length, new_seed, (run_button, stop_button), notice, carry, chips
+
+
+def _chips(tries: Sequence[Try]) -> list[dict[str, Any]]:
+    """What the buttons of texts to try show; a checkpoint that can read few has fewer."""
+    shown = [{"value": item.title, "visible": True} for item in tries]
+    return shown + [{"value": "", "visible": False}] * (len(TRY) - len(shown))
 
 
 class _Wiring:

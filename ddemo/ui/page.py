@@ -19,6 +19,7 @@ from ddemo.ui.models import TAB as MODELS
 from ddemo.ui.models import models_tab
 from ddemo.ui.models import source as models_source
 from ddemo.ui.notice import tell
+from ddemo.ui.plot_view import route as plot_route
 from ddemo.ui.plot_view import source as plot_source
 from ddemo.ui.run_charts import source as charts_source
 from ddemo.ui.second_look import source as look_source
@@ -126,6 +127,7 @@ def launch_arguments() -> dict:
             ]
         ),
         "head": HEAD,
+        "app_kwargs": {"routes": [plot_route()]},
         "ssr_mode": False,
         "run_history": False,
         "show_error": False,

@@ -16,6 +16,7 @@ from ddemo.ui.shelf import Shelf
 HERE = Path(__file__).parent
 TAB = "models"
 AT_ONCE = 4  # visitors whom the Hub is asked for, or things are fetched for; others wait in the queue
+USUAL = Use("float32")
 MOUNT = """
 mountModels(element, {
   trigger, public: %s, use: %s, value: props.value, watch: (seen) => watch('value', () => seen(props.value)),
@@ -41,7 +42,7 @@ class ModelsView(gr.HTML):
         public: whether it only shows.
     """
 
-    def __init__(self, value: str, first: Use, public: bool = False, **kwargs):
+    def __init__(self, value: str = "{}", first: Use = USUAL, public: bool = False, **kwargs):
         told = json.dumps(public), json.dumps({"dtype": first.dtype, "length": first.length, "lanes": first.lanes})
         super().__init__(
             value,

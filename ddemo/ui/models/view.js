@@ -133,8 +133,7 @@ function mountModels(element, host) {
         if (row.id === state.open) wanted.push(place);
       }
       node.hidden = !own.some((row) => shown.has(row.id) || row.id === state.open);
-      const same = wanted.length === node.children.length && wanted.every((child, at) => node.children[at] === child);
-      if (!same) keepFocus(() => node.replaceChildren(...wanted));
+      keepFocus(() => arrange(node, wanted));
       if (!node.parentNode) ui.table.append(node);
     }
     if (!rows.some((row) => row.id === state.open)) place.remove();
@@ -145,6 +144,12 @@ function mountModels(element, host) {
     ui['named-say'].dataset.kind = state.refused.say ? 'error' : '';
     rove();
     fillPanel();
+  }
+
+  // What is in its place already stays there: the window would lose its own otherwise.
+  function arrange(node, wanted) {
+    wanted.forEach((child, at) => { if (node.children[at] !== child) node.insertBefore(child, node.children[at] || null); });
+    while (node.children.length > wanted.length) node.lastChild.remove();
   }
 
   function keepFocus(change) {
