@@ -68,10 +68,13 @@ class Desk:
     def __init__(self, shelf: Shelf, header: Header, tabs: Any, view: Any, denoising: DenoiseTab):
         self.shelf, self.header, self.tabs = shelf, header, tabs
         self.view, self.denoising = view, denoising
+        self.first = offered(shelf)  # what every page has when it is opened
 
     def show(self) -> dict:
         """The table as it is now, and the choices of the header's list: others may have added to them."""
-        return {self.view: say(rows=rows(self.shelf)), self.header.picker: gr.update(choices=offered(self.shelf))}
+        choices = offered(self.shelf)
+        news = gr.skip() if choices == self.first else gr.update(choices=choices)
+        return {self.view: say(rows=rows(self.shelf)), self.header.picker: news}
 
     def look(self, errand: Errand, event: gr.EventData) -> str:
         """Open a panel, or estimate for another use; the Hub is not asked."""

@@ -229,9 +229,10 @@ def _estimates(subject: Subject, use: Use, place: Any) -> tuple[Fit | None, Fit 
 def _found(resident: Resident) -> dict[str, Any]:
     """What was found when it was loaded: self-checks, and memory beside the estimate."""
     checkpoint = resident.get()
-    estimate = in_bytes(checkpoint.fit.need.weights) if checkpoint.fit else ""
-    weights = in_bytes(checkpoint.weight_bytes) if checkpoint.weight_bytes else "no network"
-    measured = [("Weights", estimate, weights)]
+    measured = []
+    if checkpoint.weight_bytes:
+        estimate = in_bytes(checkpoint.fit.need.weights) if checkpoint.fit else ""
+        measured.append(("Weights", estimate, in_bytes(checkpoint.weight_bytes)))
     if resident.grown:
-        measured.append(("The process, while loading", estimate, in_bytes(resident.grown)))
+        measured.append(("Growth of the process while loading", "", in_bytes(resident.grown)))
     return {"checks": list(getattr(checkpoint.denoiser, "checks", ())), "measured": measured}

@@ -217,7 +217,6 @@ function mountModels(element, host) {
     if (panel.source && panel.source.startsWith('https://')) ui.source.href = panel.source;
     fillFit(panel);
     fillWork(panel);
-    facts(ui.measured, []);
     ui.measured.replaceChildren(...(panel.measured || []).map(([label, ...numbers]) => {
       const line = document.createElement('tr'), head = make('th', label);
       head.scope = 'row';
@@ -255,7 +254,7 @@ function mountModels(element, host) {
     else ui.bar.removeAttribute('value');
     ui.bar.setAttribute('aria-label', work ? BUSY[work.kind] : '');
     setText(ui.work, work ? work.text : '');
-    setText(ui.say, panel.say || '');
+    setText(ui.say, panel.can || panel.say ? panel.say || '' : 'One moment …');
     ui.say.dataset.kind = panel.kind || '';
     if (active && active.hidden && ui.panel.contains(active)) {
       const to = [...ui.panel.querySelectorAll('.ddm-buttons button')].find((button) => !button.hidden);
