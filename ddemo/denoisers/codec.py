@@ -40,18 +40,22 @@ class TextCodec:
         Special tokens written out in the text are read as ordinary characters.
 
         Raises:
-            InputError: the text holds a lone surrogate, which no encoding can carry.
+            InputError: the text holds a lone surrogate, which no encoding can carry, or what the tokenizer has no
+                token for.
         """
         if not text:
             return [], []
         check_encodable(text)
-        encoding = self.tokenizer(
-            text,
-            add_special_tokens=False,
-            split_special_tokens=True,
-            return_offsets_mapping=True,
-            verbose=False,
-        )
+        try:
+            encoding = self.tokenizer(
+                text,
+                add_special_tokens=False,
+                split_special_tokens=True,
+                return_offsets_mapping=True,
+                verbose=False,
+            )
+        except Exception as problem:  # the library has no kind of its own for a word without a token
+            raise InputError(f"This checkpoint has no tokens for all of {visible(text[:40])!r}.") from problem
         ids = encoding["input_ids"]
         if not ids:
             return [self._stand_in(text)], [text]

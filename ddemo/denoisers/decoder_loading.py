@@ -30,6 +30,7 @@ from transformers.utils import logging as transformers_logging
 
 from ddemo.denoisers.codec import TextCodec
 from ddemo.denoisers.decoder_lm import BlockDecoderDenoiser, DecoderDenoiser
+from ddemo.denoisers.self_checks import checked_looks
 from ddemo.denoisers.stored import Shape, compare, fitted, stored_shapes, stored_tensors
 from ddemo.denoisers.tokenizers import read_tokenizer
 from ddemo.errors import InputError
@@ -424,32 +425,10 @@ def _self_checks(denoiser: DecoderDenoiser, codec: TextCodec, tensors: int) -> I
     """
     yield f"All {tensors} tensors are there, with the shapes of config.json, finite, and no unknown ones."
     yield f"The mask is token {denoiser.mask_id:,} of {denoiser.vocab_size:,}."
-    block = getattr(denoiser, "block_length", 0)
-    if not block or block >= denoiser.max_length:
-        if denoiser.max_length > 1:
-            _check_looks(denoiser, min(16, denoiser.max_length), True)
-            yield "Bidirectional: the last token moves the logits of the first position."
-    else:
-        if block > 1:
-            _check_looks(denoiser, block, True)
-            yield f"Inside a block of {block} tokens, the last one moves the logits of the first position."
-        _check_looks(denoiser, block + 1, False)
-        yield "Later blocks are not looked at: their tokens do not move the logits of earlier ones."
+    yield from checked_looks(denoiser)
     if denoiser.before:
         yield f"Every text begins with token {denoiser.before[0]:,}, which is not shown."
     yield from _check_shift(denoiser, codec)
-
-
-def _check_looks(denoiser: DecoderDenoiser, length: int, ahead: bool) -> None:
-    """Whether position 0 sees the token at the last of `length` positions, which it should if `ahead`."""
-    tokens = torch.full((2, length), denoiser.mask_id)
-    tokens[:, -1] = torch.tensor([token for token in range(3) if token != denoiser.mask_id][:2])
-    wanted = torch.zeros(2, length, dtype=torch.bool)
-    wanted[:, 0] = True
-    first, second = denoiser(tokens, torch.full((2, length), 0.5), torch.tensor([length, length]), wanted)
-    if torch.equal(first, second) == ahead:
-        says = "does not look ahead, as a denoiser must" if ahead else "looks at later blocks, which it must not"
-        raise InputError(f"The network of {denoiser.id} {says}: its weights are damaged or untrained.")
 
 
 def _check_shift(denoiser: DecoderDenoiser, codec: TextCodec) -> Iterator[str]:

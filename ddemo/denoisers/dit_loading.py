@@ -11,6 +11,7 @@ from torch import Tensor
 from ddemo.denoisers.codec import TextCodec
 from ddemo.denoisers.dit import DiT, Shape
 from ddemo.denoisers.dit_lm import BlockDiTDenoiser, DiTDenoiser, ScoreDiTDenoiser, UniformDiTDenoiser
+from ddemo.denoisers.self_checks import checked_looks
 from ddemo.denoisers.stored import compare, fitted, stored_shapes, stored_tensors
 from ddemo.denoisers.tokenizers import borrowed_tokenizer, brings_tokenizer, read_tokenizer
 from ddemo.errors import InputError
@@ -250,29 +251,4 @@ def _self_checks(denoiser: DiTDenoiser, tensors: int) -> Iterator[str]:
         InputError: its attention does not look where its family's does.
     """
     yield f"All {tensors} tensors are there, with the shapes of config.json, finite, and no unknown ones."
-    block = getattr(denoiser, "block_length", 0)
-    if not block or block >= denoiser.max_length:
-        if denoiser.max_length > 1:
-            _check_looks(denoiser, min(16, denoiser.max_length), True)
-            yield "Bidirectional: the last token moves the logits of the first position."
-        return
-    if block > 1:
-        _check_looks(denoiser, block, True)
-        yield f"Inside a block of {block} tokens, the last one moves the logits of the first position."
-    if block < denoiser.max_length:
-        _check_looks(denoiser, block + 1, False)
-        yield "Later blocks are not looked at: their tokens do not move the logits of earlier ones."
-
-
-def _check_looks(denoiser: DiTDenoiser, length: int, ahead: bool) -> None:
-    """Whether position 0 sees the token at the last of `length` positions, which it should if `ahead`."""
-    fill = denoiser.mask_id if denoiser.process == "absorbing" else 0
-    tokens = torch.full((2, length), fill)
-    tokens[:, -1] = torch.tensor([0, 1])
-    wanted = torch.zeros(2, length, dtype=torch.bool)
-    wanted[:, 0] = True
-    times = torch.full((2, length), 0.5)
-    first, second = denoiser(tokens, times, torch.tensor([length, length]), wanted)
-    if torch.equal(first, second) == ahead:
-        says = "does not look ahead, as a denoiser must" if ahead else "looks at later blocks, which it must not"
-        raise InputError(f"The network of {denoiser.id} {says}: its weights are damaged or untrained.")
+    yield from checked_looks(denoiser)

@@ -229,6 +229,13 @@ def free_memory(device: torch.device) -> int:
     return psutil.virtual_memory().available
 
 
+def used_memory(device: torch.device) -> int:
+    """Bytes that this process has in use where lanes are run; the difference of two says what something took."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    return psutil.Process().memory_info().rss
+
+
 def in_bytes(count: int) -> str:
     """A number of bytes, for people."""
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6)):,} MB"

@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -213,21 +213,38 @@ def download(
         DownloadStopped: `cancelled` said so.
         InputError: it cannot be had; one sentence says why. Nothing half-written or damaged is in the cache.
     """
+    for done in fetching(wanted):
+        progress(done, wanted.bytes)
+        if cancelled():
+            raise DownloadStopped(stopped(wanted))
+    progress(wanted.bytes, wanted.bytes)
+    return _folder(wanted.id) / "snapshots" / wanted.commit
+
+
+def fetching(wanted: Plan) -> Iterator[int]:
+    """`download` as a generator of the bytes that are there, until all are.
+
+    Closing it leaves the download to others who wait for it, or ends it where there are none.
+
+    Raises:
+        InputError: as `download`.
+    """
     shared = _join(wanted)
     try:
         while not shared.finished.wait(TICK):
-            progress(shared.done, wanted.bytes)
-            if cancelled():
-                raise DownloadStopped(
-                    f"The download of {wanted.id.repository} was stopped: what has arrived is kept, and the next one "
-                    "goes on from there."
-                )
+            yield shared.done
     finally:
         shared.leave()
     if shared.problem:
         raise InputError(shared.problem)
-    progress(wanted.bytes, wanted.bytes)
-    return _folder(wanted.id) / "snapshots" / wanted.commit
+
+
+def stopped(wanted: Plan) -> str:
+    """What is said of a download that somebody left."""
+    return (
+        f"The download of {wanted.id.repository} was stopped: what has arrived is kept, and the next one goes on "
+        "from there."
+    )
 
 
 _LOCK = threading.Lock()

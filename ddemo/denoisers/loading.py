@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from pathlib import Path
@@ -21,6 +21,7 @@ from ddemo.denoisers.codec import TextCodec
 from ddemo.denoisers.fit import Fit, Use, bytes_of, fit, free_memory, in_bytes, size_of_directory
 from ddemo.denoisers.masked_lm import MaskedLMDenoiser, UniformLMDenoiser
 from ddemo.denoisers.recognised import known_but_not_read
+from ddemo.denoisers.self_checks import checked_looks
 from ddemo.denoisers.stored import weight_files
 from ddemo.denoisers.tokenizers import brings_tokenizer, frame_of, read_tokenizer
 from ddemo.errors import InputError
@@ -181,6 +182,16 @@ def process_of(directory: Path) -> str:
 
 
 @_named
+def family_of(directory: Path) -> str:
+    """What a checkpoint is called by kind, in the catalog's words where it has one. Raises InputError as loading."""
+    config = _read_config(directory)
+    family = _family_of(directory, config)
+    if family is DECODERS:
+        return decoder_loading.kind_of(directory, config).partition("-")[0]
+    return "masked-lm" if family is MASKED_LM else dit_loading.kind_of(config) or str(config["model_type"])
+
+
+@_named
 def load_codec(directory: Path) -> TextCodec:
     """The text codec alone: quick, no weights are read."""
     config = _read_config(directory)
@@ -313,7 +324,20 @@ def _load_masked_lm(
     denoiser = kind(model.to(device), directory.name, codec.mask_id, canvas_limit, codec.vocab_size)
     denoiser.before, denoiser.after = frame_of(codec.tokenizer)
     denoiser.openers = frozenset(denoiser.before[:1])
+    denoiser.checks = tuple(_masked_lm_checks(denoiser))
     return denoiser, dtype
+
+
+def _masked_lm_checks(denoiser: MaskedLMDenoiser) -> Iterator[str]:
+    """Sentences for what holds of a loaded network."""
+    yield f"All {len(list(denoiser.model.parameters()))} weights are there, with their shapes, and finite."
+    yield f"The mask is token {denoiser.mask_id:,} of {denoiser.vocab_size:,}."
+    try:
+        yield from checked_looks(denoiser)
+    except InputError:  # said, not refused: fresh weights are so small that half precision may lose it
+        yield "The last token does not move the logits of the first position: it is untrained, or reads one way."
+    if denoiser.before:
+        yield f"Texts stand between {len(denoiser.before)} and {len(denoiser.after)} tokens that are not shown."
 
 
 def _load_latent_lm(

@@ -28,6 +28,7 @@ class MaskedLMDenoiser:
             there on the way in, and no caller sees them.
         openers: tokens of which one that is clean at the start of a row says that it is framed already; nothing is
             put around it.
+        checks: what was checked when it was loaded, a sentence each.
     """
 
     takes_time = False
@@ -43,6 +44,7 @@ class MaskedLMDenoiser:
         self.before: tuple[int, ...] = ()
         self.after: tuple[int, ...] = ()
         self.openers: frozenset[int] = frozenset()
+        self.checks: tuple[str, ...] = ()
         names = next((names for names in HEADS if all(hasattr(model, name) for name in names)), ())
         self._head = [getattr(model, name) for name in names]
 

@@ -11,6 +11,7 @@ from ddemo.denoisers.chat import can_chat
 from ddemo.errors import InputError
 from ddemo.sampling import read_text
 from ddemo.sampling.canvas import MAX_CHARACTERS
+from ddemo.ui.choices import FreeDropdown
 from ddemo.ui.controls import Kind
 from ddemo.ui.examples import asks_for, tries_for
 from ddemo.ui.resident import Resident
@@ -21,9 +22,12 @@ TITLE = """
   <h1>ddemo</h1><p>Watch a discrete-diffusion language model write, step by step, and take hold of it.</p>
 </header>
 """
-# Style sheets name the noise of the checkpoint on show.
+# Style sheets name the noise of the checkpoint on show, and the Models tab marks it.
 TITLE_JS = """
-const show = () => { document.documentElement.dataset.noise = JSON.parse(props.value).process; };
+const show = () => {
+  const {id, process} = JSON.parse(props.value);
+  Object.assign(document.documentElement.dataset, {checkpoint: id, noise: process});
+};
 show();
 watch('value', show);
 """
@@ -46,7 +50,7 @@ class Header(NamedTuple):
         chosen: what `about` says of it, for handlers that run in the browser.
     """
 
-    picker: gr.Dropdown
+    picker: FreeDropdown
     chosen: gr.HTML
 
 
@@ -55,8 +59,8 @@ def add_header(shelf: Shelf) -> Header:
     plain = {"apply_default_css": False, "elem_classes": ["dd-plain"]}
     with gr.Row(elem_classes=["dd-top"]):
         chosen = gr.HTML(about(shelf.default), html_template=TITLE, js_on_load=TITLE_JS, elem_id="chosen", **plain)
-        picker = gr.Dropdown(
-            [(f"{resident.id} · {NOISE[resident.process]}", resident.id) for resident in shelf],
+        picker = FreeDropdown(
+            offered(shelf),
             value=shelf.default.id,
             label="Checkpoint and its noise",
             show_label=False,
@@ -65,6 +69,11 @@ def add_header(shelf: Shelf) -> Header:
         )
         gr.HTML("", html_template=THEME, js_on_load=THEME_JS, elem_id="theme", **plain)
     return Header(picker, chosen)
+
+
+def offered(shelf: Shelf) -> list[tuple[str, str]]:
+    """The picker's choices; they grow while the server runs."""
+    return [(f"{resident.id} · {NOISE[resident.process]}", resident.id) for resident in shelf]
 
 
 def about(resident: Resident) -> str:

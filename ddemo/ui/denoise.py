@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from ddemo.trace import Trace
 from ddemo.ui.chosen import Header, asks_of, kept_text, kind_of, only_if_new, tries_of
 from ddemo.ui.controls import CHOICE, DRAW, OF_ANY_RUN, Controls
 from ddemo.ui.conversation import BOX, MESSAGE, TEXT, WAITING, Conversation, asked_for, forget, mode_for, said, so_far
-from ddemo.ui.examples import EXAMPLE, example_of
+from ddemo.ui.examples import EXAMPLE, TRY, Try, example_of
 from ddemo.ui.notice import Notice, tell
 from ddemo.ui.paths_panel import add_paths_panel
 from ddemo.ui.resident import Resident
@@ -37,7 +37,7 @@ ASK_FOR_DRAFT = """(text, length, checkpoint, mode) => {
   if (mode === 'message') return; // the last answer stays on the canvas while the next message is written
   document.dispatchEvent(new CustomEvent('ddemo:draft', {detail: {text, length: Number(length) || 0, checkpoint}}));
 }"""
-TRY = "(chosen, mode) => JSON.parse(chosen)[mode === 'message' ? 'asks' : 'tries'][%d].slice(1)"
+TAKE_TRY = "(chosen, mode) => JSON.parse(chosen)[mode === 'message' ? 'asks' : 'tries'][%d].slice(1)"
 
 
 def denoise_tab(shelf: Shelf, header: Header) -> "DenoiseTab":
@@ -154,8 +154,8 @@ class DenoiseTab(NamedTuple):
     def _offered(self, resident: Resident, mode: str) -> dict:
         """What can be tried; lanes are compared on texts."""
         offered = asks_of(resident) if mode == MESSAGE else tries_of(resident)
-        titles = dict(zip(self.chips, [item.title for item in offered], strict=True))
-        return titles | {self.carry: gr.update(visible=mode == TEXT)}
+        chips = {chip: gr.update(**shown) for chip, shown in zip(self.chips, _chips(offered), strict=True)}
+        return chips | {self.carry: gr.update(visible=mode == TEXT)}
 
 
 def _lay_out(resident: Resident, header: Header, controls: Controls):
@@ -175,7 +175,7 @@ def _lay_out(resident: Resident, header: Header, controls: Controls):
             elem_classes=["dd-text"],
         )
         with gr.Row(elem_classes=["dd-try"]):
-            chips = [gr.Button(item.title, size="sm", elem_classes=["dd-chip"]) for item in tries]
+            chips = [gr.Button(**shown, size="sm", elem_classes=["dd-chip"]) for shown in _chips(tries)]
             look = {"elem_id": "carry", "elem_classes": ["dd-carry"], "visible": talk.mode.value == TEXT}
             carry = gr.Button("Compare this text", size="sm", **look)
         with gr.Row(elem_classes=["dd-main-settings"], equal_height=True):
@@ -198,8 +198,14 @@ def _lay_out(resident: Resident, header: Header, controls: Controls):
             )
     controls.connect(header.chosen)
     for number, chip in enumerate(chips):
-        chip.click(None, [header.chosen, talk.mode], [text, length], js=TRY % number)
+        chip.click(None, [header.chosen, talk.mode], [text, length], js=TAKE_TRY % number)
     return talk, text, length, new_seed, (run_button, stop_button), notice, carry, chips
+
+
+def _chips(tries: Sequence[Try]) -> list[dict[str, Any]]:
+    """What the buttons of texts to try show; a checkpoint that can read few has fewer."""
+    shown = [{"value": item.title, "visible": True} for item in tries]
+    return shown + [{"value": "", "visible": False}] * (len(TRY) - len(shown))
 
 
 class _Wiring:

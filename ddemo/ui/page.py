@@ -5,8 +5,9 @@ from pathlib import Path
 
 import gradio as gr
 
+from ddemo.errors import InputError
 from ddemo.ui.api import add_api
-from ddemo.ui.chosen import Header, about, add_header
+from ddemo.ui.chosen import Header, about, add_header, offered
 from ddemo.ui.compare import TAB, Layout, compare_tab
 from ddemo.ui.controls import headings
 from ddemo.ui.denoise import DenoiseTab, denoise_tab
@@ -14,6 +15,11 @@ from ddemo.ui.judge_seat import JudgeSeat
 from ddemo.ui.lab import TAB as LAB
 from ddemo.ui.lab import add_address, lab_css, lab_tab
 from ddemo.ui.lanes import source as lanes_source
+from ddemo.ui.models import TAB as MODELS
+from ddemo.ui.models import models_tab
+from ddemo.ui.models import source as models_source
+from ddemo.ui.notice import tell
+from ddemo.ui.plot_view import route as plot_route
 from ddemo.ui.plot_view import source as plot_source
 from ddemo.ui.run_charts import source as charts_source
 from ddemo.ui.second_look import source as look_source
@@ -55,6 +61,8 @@ def build_demo(shelf: Shelf, judge: str | None = None) -> gr.Blocks:
                 comparing = compare_tab(shelf, header, JudgeSeat(judge), tabs, tab, denoising)
             with gr.Tab("Noise lab", id=LAB) as tab:
                 lab = lab_tab(shelf, header, tab, denoising)
+            with gr.Tab("Models", id=MODELS) as tab:
+                models_tab(shelf, header, tabs, tab, denoising)
         add_address(lab, shelf, header, tabs, denoising)
         _connect(shelf, header, denoising, comparing)
         add_api(shelf)
@@ -68,12 +76,23 @@ def _connect(shelf: Shelf, header: Header, denoising: DenoiseTab, comparing: Lay
     def to_denoise(name, chosen, text, length):
         if name == json.loads(chosen)["id"]:  # the list says so too when the focus leaves it
             return {header.chosen: gr.skip()}
-        resident = shelf[name].start()
+        try:
+            resident = shelf[name].start()
+        except InputError as problem:  # the server may have started anew without it
+            return {denoising.notice: tell(str(problem), "error")}
         return {header.chosen: about(resident), **denoising.switched(resident, text, length)}
 
     def to_compare(name, *held):
+        if name not in shelf:
+            return {header.chosen: gr.skip()}
         return {header.chosen: about(shelf[name]), **comparing.switched(shelf[name], *held)}
 
+    def newly_offered():
+        now = offered(shelf)
+        return gr.skip() if now == first else gr.update(choices=now)
+
+    first = offered(shelf)
+    gr.on(None, newly_offered, None, header.picker, **quiet)
     texts = [denoising.text, denoising.length]
     header.picker.input(
         to_denoise, [header.picker, header.chosen, *texts], [header.chosen, *denoising.switching], **quiet
@@ -101,12 +120,14 @@ def launch_arguments() -> dict:
                 step_source("panel.css"),
                 home_source("panel.css"),
                 lanes_source("lanes.css"),
+                models_source("models.css"),
                 _own_css(),
                 headings(),
                 lab_css(),
             ]
         ),
         "head": HEAD,
+        "app_kwargs": {"routes": [plot_route()]},
         "ssr_mode": False,
         "run_history": False,
         "show_error": False,

@@ -12,7 +12,7 @@ import torch
 
 from ddemo.compare.lanes import pace_of
 from ddemo.denoisers import Checkpoint, TextCodec, find_checkpoint, load_checkpoint, load_codec
-from ddemo.denoisers.fit import CANVAS, LANES, Fit
+from ddemo.denoisers.fit import CANVAS, LANES, Fit, used_memory
 from ddemo.denoisers.hub import id_of
 from ddemo.denoisers.loading import canvas_limit_of, fit_of, pick_device, pick_dtype, process_of, recommended_of
 from ddemo.errors import InputError
@@ -36,6 +36,8 @@ class Resident:
     Attributes:
         room: gives a context in which this resident may load, once there is memory for it; set by its shelf.
         force: load it even where it does not fit into the memory.
+        dtype: type of the weights, as `load_checkpoint` takes it; one that is set later counts from the next load.
+        grown: bytes by which the process grew when it was last loaded, with whatever else went on meanwhile.
 
     Raises:
         InputError: at construction, when the files already tell that the checkpoint cannot be loaded.
@@ -49,8 +51,9 @@ class Resident:
         self.process = process_of(self.directory)
         self.usual = Usual.of(self.process, recommended_of(self.directory))
         self.room: Callable[[Resident], AbstractContextManager] = nullcontext
-        self.force = force
-        self._arguments = (name, device, dtype)
+        self.force, self.dtype = force, dtype
+        self.grown = 0
+        self._name, self._device = name, device
         self._held: _Held | None = None
         self._problem = ""
         self._used = 0.0
@@ -73,6 +76,11 @@ class Resident:
     def loaded(self) -> bool:
         """Whether its weights are in memory."""
         return self._held is not None
+
+    @property
+    def problem(self) -> str:
+        """Why it could not be loaded; "" where it was, or was not asked for."""
+        return self._problem
 
     @property
     def used(self) -> float:
@@ -105,9 +113,8 @@ class Resident:
 
     def fit(self) -> Fit:
         """What an ordinary visit needs beside the weights, against the memory that is free now. Raises InputError."""
-        _, device, dtype = self._arguments
-        place = pick_device(device)
-        return fit_of(self.directory, place, pick_dtype(dtype, place), min(CANVAS, self.max_length), LANES)
+        place = pick_device(self._device)
+        return fit_of(self.directory, place, pick_dtype(self.dtype, place), min(CANVAS, self.max_length), LANES)
 
     def unload(self) -> None:
         """Give up the weights; whoever asks next has them loaded again. Runs under way keep what they have."""
@@ -133,8 +140,10 @@ class Resident:
     def _load(self) -> None:
         try:
             with self.room(self):
-                arguments = (*self._arguments, True) if self.force else self._arguments
-                checkpoint = load_checkpoint(*arguments)
+                place, forced = pick_device(self._device), (True,) if self.force else ()
+                before = used_memory(place)
+                checkpoint = load_checkpoint(self._name, self._device, self.dtype, *forced)
+                self.grown = max(0, used_memory(place) - before)
                 assert checkpoint.revision  # hashed once, here rather than in a visitor's first run
                 self._held = _Held(checkpoint, Engine(checkpoint.denoiser, FillRules.of(checkpoint.codec)))
         except InputError as problem:

@@ -21,14 +21,14 @@ class Shelf:
     Args:
         residents: the first is the one that the page opens with.
         public: visitors choose among these alone: nothing is added while the server runs.
-        device, dtype: for those that are added.
+        device, dtype: for those that are added, as `load_checkpoint` takes them.
     """
 
     def __init__(
         self, residents: Sequence[Resident], public: bool = False, device: str = "auto", dtype: str = "auto"
     ):
         self._residents = {resident.id: resident for resident in residents}
-        self._arguments = (device, dtype)
+        self.device, self.dtype = device, dtype
         self._changing, self._loading = threading.Lock(), threading.Lock()
         self.default = residents[0]
         self.public = public
@@ -70,35 +70,40 @@ class Shelf:
                 log.warning("%s is not offered: %s", shipped, problem)
         return cls(list(residents.values()), public, device, dtype)
 
-    def add(self, name: str, force: bool = False) -> Resident:
+    def add(self, name: str, force: bool = False, dtype: str = "") -> Resident:
         """Offer one more, by the id of a checkpoint in the Hub's cache or by its directory; it is not loaded yet.
+
+        Args:
+            dtype: type of its weights, in place of the page's; those that are loaded already stay as they are.
 
         Raises:
             InputError: on a public page; for what cannot be read; for another one under an id that is taken.
         """
         if self.public:
             raise InputError("This page offers the checkpoints that its owner has listed, and no others.")
-        resident = Resident(name, *self._arguments, force)
+        resident = Resident(name, self.device, dtype or self.dtype, force)
         with self._changing:
             there = self._residents.get(resident.id)
             if there is not None:
                 if there.directory != resident.directory:
                     raise InputError(f"Another checkpoint is called {resident.id} here: rename its directory.")
                 there.force = there.force or force
+                if dtype and not there.loaded:
+                    there.dtype = dtype
                 return there
             resident.room = self._room
             # A new mapping, for whoever goes through the old one.
             self._residents = self._residents | {resident.id: resident}
         return resident
 
-    def load(self, name: str, force: bool = False) -> Resident:
+    def load(self, name: str, force: bool = False, dtype: str = "") -> Resident:
         """As `add`, loaded too. Where it cannot be, it is not offered, and what was there before is there again.
 
         Raises:
             InputError: as `add`, and where it cannot be loaded.
         """
         known = set(self._residents)
-        resident = self.add(name, force)
+        resident = self.add(name, force, dtype)
         if not resident.loaded:
             resident.unload()  # a failure of before is forgotten
         try:

@@ -60,10 +60,11 @@ class HeldCheckpoint:
     loading = busy = False
     loaded = True
     used = 0.0
+    problem, grown = "", 0
 
     def __init__(self, checkpoint: Checkpoint):
         self.checkpoint = checkpoint
-        self.id, self.codec = checkpoint.id, checkpoint.codec
+        self.id, self.codec, self.directory = checkpoint.id, checkpoint.codec, checkpoint.directory
         self.max_length = checkpoint.denoiser.max_length
         self.process = checkpoint.denoiser.process
         self.usual = Usual.of(self.process)

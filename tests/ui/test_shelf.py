@@ -18,6 +18,7 @@ from ddemo.ui.controls import CHOICE, KINDS, Controls, Kind
 from ddemo.ui.denoise import DenoiseTab
 from ddemo.ui.examples import TRY
 from ddemo.ui.shelf import Shelf
+from tests.denoisers import dit_checkpoints
 from tests.ui.conftest import HeldCheckpoint, denoise_tab_of_names
 
 TEXT = "The old sailor [MASK:5] into the sea."
@@ -149,3 +150,10 @@ def test_a_kind_tells_what_its_samplers_read():
 def test_a_checkpoint_is_found_by_its_directory():
     directory = find_checkpoint("exact-world")
     assert Shelf.of(str(directory), "cpu").default.id == "exact-world"
+
+
+def test_a_checkpoint_that_can_read_none_of_the_texts_offers_a_blank_page(tab, tmp_path):
+    resident = Shelf.of([str(dit_checkpoints.write("mdlm", tmp_path / "letters"))], "cpu").default
+    updates = tab.switched(resident, TEXT, 7)
+    shown = [updates[chip]["value"] for chip in tab.chips if updates[chip]["visible"]]
+    assert shown == ["Blank page"] and updates["text"] == "", "the text was one that it cannot read"

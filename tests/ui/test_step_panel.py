@@ -15,7 +15,7 @@ from ddemo.denoisers import load_checkpoint
 from ddemo.figures import step as figures
 from ddemo.figures.look import PAGE
 from ddemo.ui import examples, step_panel
-from ddemo.ui.plot_view import LIBRARY, PlotView, figure_message, sentence_message
+from ddemo.ui.plot_view import LIBRARY, PlotView, address, figure_message, sentence_message
 from ddemo.ui.plot_view import source as plot_source
 from ddemo.ui.step_panel import NO_RUN, UNEXPECTED, StepFollower, answer
 from ddemo.ui.visits import GONE, Visit
@@ -146,14 +146,14 @@ def test_a_page_gets_the_steps_of_its_own_runs_only(served):
     assert json.loads(refused[1]) == {"say": GONE}
 
 
-def test_the_library_is_served_and_nothing_beside_it(served):
-    def get(path):
-        return served.http.get(f"/gradio_api/file={quote(path.as_posix())}", headers={"range": "bytes=0-99"})
-
-    body = served.http.get(f"/gradio_api/file={quote(LIBRARY.resolve().as_posix())}")
+def test_the_library_is_served_and_its_address_tells_no_path(served):
+    body = served.http.get(f"/{address()}")
     assert body.status_code == 200 and "javascript" in body.headers["content-type"]
     assert body.content == LIBRARY.read_bytes()
-    assert get(LIBRARY.parent / "widgetbundle.js").status_code == 403
+    assert "plotly" in address() and str(LIBRARY.parent) not in served.http.get("/").text + str(served.config)
+    for path in (LIBRARY, LIBRARY.parent / "widgetbundle.js"):
+        got = served.http.get(f"/gradio_api/file={quote(path.as_posix())}", headers={"range": "bytes=0-99"})
+        assert got.status_code == 403
 
 
 def test_nothing_is_loaded_before_the_panel_is_opened(served):

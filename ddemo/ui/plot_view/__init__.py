@@ -1,16 +1,19 @@
 """A plotly figure on the page, with files to take away: one Gradio component around HTML, CSS and JavaScript files.
 
-`gr.Plot` hands on no click and no SVG; this does, and loads plotly's own JavaScript from the plotly package.
+`gr.Plot` hands on no click and no SVG; this does, and loads plotly's own JavaScript from the plotly package, for
+which the server needs `route`.
 """
 
+import hashlib
 import json
 from functools import cache
 from pathlib import Path
-from urllib.parse import quote
 
 import gradio as gr
 import plotly
+from fastapi.responses import FileResponse
 from plotly.graph_objects import Figure
+from starlette.routing import Route
 
 from ddemo.figures.look import TITLE
 from ddemo.figures.noise.plain import Plain
@@ -22,6 +25,22 @@ mountPlotView(element, {
   trigger, value: props.value, watch: (seen) => watch('value', () => seen(props.value)), library: %s,
 });
 """
+
+
+@cache
+def address() -> str:
+    """Where plotly.js is on the server, from the page's root: named by its content, so that browsers may keep it."""
+    return f"ddemo/plotly-{hashlib.sha256(LIBRARY.read_bytes()).hexdigest()[:12]}.js"
+
+
+def route() -> Route:
+    """What serves it; the server must have it. Gradio's own address of a file tells where packages are installed."""
+    kept = {"Cache-Control": "public, max-age=31536000, immutable"}
+
+    def library(request) -> FileResponse:
+        return FileResponse(LIBRARY, media_type="text/javascript", headers=kept)
+
+    return Route(f"/{address()}", library)
 
 
 @cache
@@ -58,12 +77,10 @@ class PlotView(gr.HTML):
     """
 
     def __init__(self, value: str = "", **kwargs):
-        gr.set_static_paths(LIBRARY)
-        library = json.dumps(f"gradio_api/file={quote(LIBRARY.resolve().as_posix())}")
         super().__init__(
             value,
             html_template=source("plot.html"),
-            js_on_load=source("plot.js") + MOUNT % library,
+            js_on_load=source("plot.js") + MOUNT % json.dumps(address()),
             apply_default_css=False,
             **kwargs,
         )

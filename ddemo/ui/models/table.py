@@ -1,0 +1,136 @@
+"""What the Models tab lists: the checkpoints that the page has, and those of the catalog."""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ddemo.compare.questions import NOISE
+from ddemo.denoisers import find_checkpoint, hub
+from ddemo.denoisers.catalog import Entry, catalog
+from ddemo.denoisers.fit import Size, Use, fit, free_memory, in_bytes, size_of_directory
+from ddemo.denoisers.loading import SHIPPED, family_of, fit_of, pick_device, pick_dtype
+from ddemo.errors import InputError
+from ddemo.ui.chosen import tries_of
+from ddemo.ui.resident import Resident
+from ddemo.ui.shelf import Shelf
+
+ROW = ("id", "group", "where", "noise", "family", "parameters", "bytes", "context", "licence", "memory", "try")
+UNKNOWN = ""  # what no public page states
+SMALL = 1_000_000  # bytes
+
+
+def rows(shelf: Shelf) -> list[dict[str, str]]:
+    """A record of `ROW` for each checkpoint, all of them words: this page's first, then the rest of the catalog.
+
+    On a public page the first alone, without a word on this machine's memory.
+    """
+    there = [row_of_resident(shelf, resident) for resident in shelf]
+    if shelf.public:
+        return there
+    return there + [row_of_entry(shelf, entry) for entry in catalog().values() if entry.id not in shelf]
+
+
+def row_of_resident(shelf: Shelf, resident: Resident) -> dict[str, str]:
+    """The row of one that the page offers."""
+    entry = catalog().get(resident.id)
+    size, stored = _size(resident.directory)
+    return {
+        "id": resident.id,
+        "group": "here",
+        "where": where(resident),
+        "noise": NOISE[resident.process],
+        "family": entry.family if entry else family_of(resident.directory).removeprefix("ddemo_").replace("_", "-"),
+        "parameters": in_words(size.numbers),
+        "bytes": in_bytes(stored) if stored > SMALL else f"under {in_bytes(SMALL)}",
+        "context": f"{resident.max_length:,}",
+        "licence": (entry.licence if entry else None) or UNKNOWN,
+        "memory": "" if shelf.public or resident.loaded else _verdict_of(resident),
+        "try": entry.try_ if entry else f"{', '.join(item.title for item in tries_of(resident))}.",
+    }
+
+
+def row_of_entry(shelf: Shelf, entry: Entry) -> dict[str, str]:
+    """The row of one of the catalog that the page does not offer yet."""
+    directory = on_disk(entry.id)
+    return {
+        "id": entry.id,
+        "group": "catalog",
+        "where": "on disk" if directory else "on the Hub",
+        "noise": NOISE[entry.process],
+        "family": entry.family,
+        "parameters": in_words(entry.parameters),
+        "bytes": in_bytes(entry.bytes) if entry.bytes else UNKNOWN,
+        "context": f"{entry.context:,}" if entry.context else UNKNOWN,
+        "licence": entry.licence or UNKNOWN,
+        "memory": _verdict_on_disk(shelf, directory) if directory else verdict_of_entry(shelf, entry),
+        "try": entry.try_,
+    }
+
+
+def where(resident: Resident) -> str:
+    """Where the weights of one that is offered are."""
+    if resident.loaded:
+        return "loaded"
+    return "shipped" if resident.directory.parent == SHIPPED else "on disk"
+
+
+def on_disk(name: str) -> Path | None:
+    """The directory of a checkpoint that is there and can be read, as far as its files tell."""
+    try:
+        return find_checkpoint(name) if hub.cached(name) else None
+    except InputError:
+        return None
+
+
+def usual_use(shelf: Shelf, **instead: Any) -> Use:
+    """What estimates are made for where nobody says otherwise: an ordinary visit, in the type that the page loads."""
+    dtype = str(pick_dtype(shelf.dtype, pick_device(shelf.device))).removeprefix("torch.")
+    return Use(**{"dtype": dtype} | instead)
+
+
+def verdict_of_entry(shelf: Shelf, entry: Entry) -> str:
+    """Whether the weights alone fit; UNKNOWN where what is stated of their size cannot tell."""
+    free, use = free_memory(pick_device(shelf.device)), usual_use(shelf)
+    verdicts = {fit(Size(numbers), use, free).verdict for numbers in _numbers(entry)}
+    return verdicts.pop() if len(verdicts) == 1 else UNKNOWN
+
+
+def _numbers(entry: Entry) -> Iterator[int]:
+    """How many numbers its weights are, or the least and the most that its bytes can hold."""
+    if entry.parameters:
+        yield entry.parameters
+    elif entry.bytes:
+        yield from (entry.bytes // 4, entry.bytes // 2)
+
+
+def _verdict_of(resident: Resident) -> str:
+    try:
+        return resident.fit().verdict
+    except InputError:
+        return UNKNOWN
+
+
+def _verdict_on_disk(shelf: Shelf, directory: Path) -> str:
+    place, use = pick_device(shelf.device), usual_use(shelf)
+    try:
+        return fit_of(directory, place, pick_dtype(use.dtype, place), use.length, use.lanes).verdict
+    except InputError:
+        return UNKNOWN
+
+
+@cache
+def _size(directory: Path) -> tuple[Size, int]:
+    """The size of a checkpoint on disk, and the bytes of its weights there."""
+    files = directory.glob("*.safetensors")
+    return size_of_directory(directory, {}), sum(file.stat().st_size for file in files)
+
+
+def in_words(count: int | None) -> str:
+    """A number of parameters, for people: 169.6 M, 8.02 B."""
+    if not count:
+        return UNKNOWN
+    for unit, name in ((10**9, "B"), (10**6, "M")):
+        if count >= unit:
+            return f"{count / unit:,.{2 if unit == 10**9 else 1}f} {name}"
+    return f"{count:,}"
