@@ -153,8 +153,8 @@ def test_commands_of_the_readme_mean_something():
 
     commands = re.findall(r"^python -m (ddemo(?:\.training)?) (.+)$", README, re.MULTILINE)
     assert {shlex.split(rest)[0] for module, rest in commands if module == "ddemo"} == {
-        "generate", "infill", "chat", "compare", "ladder", "samplers", "eval", "prose", "infilling", "repair", "bench",
-        "examples", "fetch", "models",
+        "generate", "infill", "chat", "compare", "ladder", "samplers", "eval", "prose", "infilling", "repair",
+        "bench", "examples", "fetch", "models",
     }  # fmt: skip
     assert [module for module, _ in commands].count("ddemo.training") == 1
     for module, rest in commands:
