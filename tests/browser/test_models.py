@@ -76,7 +76,7 @@ def test_from_the_search_to_a_run_on_the_canvas(browser, tiny_directory, tmp_pat
 
         other = Visitor(browser.new_context(), url)
         other.page.locator("#checkpoint input").click()
-        expect(other.page.get_by_role("option", name=re.compile(f"^{ID} ·"))).to_be_visible()
+        expect(other.page.get_by_role("option", name=f"{ID} · masks")).to_be_visible()
         assert visitor.complaints == other.complaints == []
         for one in (visitor, other):
             one.leave()

@@ -238,8 +238,9 @@ def test_what_is_in_use_already_is_only_gone_to(visitor):
 
 
 def test_others_get_the_new_choices_when_they_come_by(visitor, shelf, tiny_directory):
-    visitor.ask("load", str(tiny_directory))
     other = Visitor(shelf)
+    assert other.desk.show()["picker"] == gr.skip(), "nothing is sent that the page has"
+    visitor.ask("load", str(tiny_directory))
     other.take(other.desk.show())
     assert other.choices[-1] == "tiny-mdm" and other.row("tiny-mdm")["where"] == "loaded"
 
@@ -247,7 +248,9 @@ def test_others_get_the_new_choices_when_they_come_by(visitor, shelf, tiny_direc
 def test_a_directory_is_loaded_by_its_path_in_the_type_that_is_asked_for(visitor, shelf, tiny_directory, tmp_path):
     mine = shutil.copytree(tiny_directory, tmp_path / "mine")
     visitor.ask("look", str(mine))
-    assert visitor.panels[str(mine)]["row"]["where"] == "on disk" and visitor.panels[str(mine)]["can"]["load"]
+    row = visitor.panels[str(mine)]["row"]
+    assert (row["where"], row["family"], row["noise"], row["context"]) == ("on disk", "masked-lm", "masks", "64")
+    assert visitor.panels[str(mine)]["can"]["load"]
     messages = visitor.ask("load", f" {mine} ", dtype="bfloat16")
     assert messages[-1]["instead"] == str(mine)
     assert shelf["mine"].get().dtype == "bfloat16"

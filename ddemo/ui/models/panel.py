@@ -9,17 +9,24 @@ from ddemo.compare.questions import NOISE
 from ddemo.denoisers import find_checkpoint, hub
 from ddemo.denoisers.catalog import Entry, catalog
 from ddemo.denoisers.fit import CANVAS, LANES, Fit, Size, Use, fit, free_memory, in_bytes, size_of_download
-from ddemo.denoisers.loading import DTYPES, LEAST_CANVAS, fit_of, pick_device, pick_dtype, recommended_of
+from ddemo.denoisers.loading import DTYPES, LEAST_CANVAS, fit_of, pick_device, pick_dtype, process_of, recommended_of
 from ddemo.errors import InputError
 from ddemo.sampling import SAMPLERS
 from ddemo.settings import SETTINGS
-from ddemo.ui.models.table import in_words, row_of_entry, row_of_resident, usual_use
+from ddemo.ui.models.table import (
+    ON_DISK,
+    ON_THE_HUB,
+    in_words,
+    row_of_directory,
+    row_of_entry,
+    row_of_resident,
+    usual_use,
+)
 from ddemo.ui.resident import Resident
 from ddemo.ui.shelf import Shelf
 
 LONGEST, MOST_LANES = 131_072, 64  # that an estimate is asked for
 LONGEST_NAME = 1000
-ON_DISK, ON_THE_HUB = "on disk", "on the Hub"
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,8 @@ def _row(shelf: Shelf, subject: Subject) -> dict[str, str]:
     if subject.resident:
         return row_of_resident(shelf, subject.resident)
     here = {"where": ON_DISK if subject.directory else ON_THE_HUB, "id": subject.name}
+    if subject.directory:
+        return row_of_directory(shelf, subject.directory) | here | {"group": "named"}
     if subject.entry:
         return row_of_entry(shelf, subject.entry) | here | {"group": "named"}
     plan = subject.plan
@@ -135,6 +144,8 @@ def _about(subject: Subject) -> Iterator[tuple[str, str]]:
     """Label and words of what is known."""
     resident, entry, plan = subject.resident, subject.entry, subject.plan
     process = resident.process if resident else entry.process if entry else ""
+    if subject.directory and not process:
+        process = process_of(subject.directory)
     if process:
         yield "Noise", f"{process}: text comes out of {NOISE[process]}"
     if resident and resident.loaded:
@@ -203,7 +214,7 @@ def _fit(shelf: Shelf, subject: Subject, use: Use) -> dict[str, Any]:
     only_weights = not held.need.logits
     if only_weights:
         parts = parts[:1]
-    parts.append((f"Free on {place.type}", in_bytes(held.free)))
+    parts.append((f"Free, {place.type.upper()}", in_bytes(held.free)))
     say = (
         held.sentence if not only_weights else f"{held.sentence} That is for the weights alone: Check tells the rest."
     )

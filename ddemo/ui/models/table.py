@@ -9,7 +9,7 @@ from ddemo.compare.questions import NOISE
 from ddemo.denoisers import find_checkpoint, hub
 from ddemo.denoisers.catalog import Entry, catalog
 from ddemo.denoisers.fit import Size, Use, fit, free_memory, in_bytes, size_of_directory
-from ddemo.denoisers.loading import SHIPPED, family_of, fit_of, pick_device, pick_dtype
+from ddemo.denoisers.loading import SHIPPED, canvas_limit_of, family_of, fit_of, pick_device, pick_dtype, process_of
 from ddemo.errors import InputError
 from ddemo.ui.chosen import tries_of
 from ddemo.ui.resident import Resident
@@ -18,6 +18,7 @@ from ddemo.ui.shelf import Shelf
 ROW = ("id", "group", "where", "noise", "family", "parameters", "bytes", "context", "licence", "memory", "try")
 UNKNOWN = ""  # what no public page states
 SMALL = 1_000_000  # bytes
+ON_DISK, ON_THE_HUB = "on disk", "on the Hub"
 
 
 def rows(shelf: Shelf) -> list[dict[str, str]]:
@@ -34,19 +35,39 @@ def rows(shelf: Shelf) -> list[dict[str, str]]:
 def row_of_resident(shelf: Shelf, resident: Resident) -> dict[str, str]:
     """The row of one that the page offers."""
     entry = catalog().get(resident.id)
-    size, stored = _size(resident.directory)
-    return {
+    told = row_of_directory(shelf, resident.directory) | {
         "id": resident.id,
         "group": "here",
         "where": where(resident),
-        "noise": NOISE[resident.process],
-        "family": entry.family if entry else family_of(resident.directory).removeprefix("ddemo_").replace("_", "-"),
+    }
+    if shelf.public or resident.loaded:
+        told["memory"] = ""
+    if not entry:
+        told["try"] = f"{', '.join(item.title for item in tries_of(resident))}."
+    return told
+
+
+def row_of_directory(shelf: Shelf, directory: Path) -> dict[str, str]:
+    """The row of one that is on disk, with what the catalog says of it where it is from the Hub.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    name = hub.id_of(directory)
+    entry = catalog().get(name)
+    size, stored = _size(directory)
+    return {
+        "id": name,
+        "group": "named",
+        "where": ON_DISK,
+        "noise": NOISE[process_of(directory)],
+        "family": entry.family if entry else family_of(directory).removeprefix("ddemo_").replace("_", "-"),
         "parameters": in_words(size.numbers),
         "bytes": in_bytes(stored) if stored > SMALL else f"under {in_bytes(SMALL)}",
-        "context": f"{resident.max_length:,}",
+        "context": f"{canvas_limit_of(directory):,}",
         "licence": (entry.licence if entry else None) or UNKNOWN,
-        "memory": "" if shelf.public or resident.loaded else _verdict_of(resident),
-        "try": entry.try_ if entry else f"{', '.join(item.title for item in tries_of(resident))}.",
+        "memory": "" if shelf.public else _verdict_on_disk(shelf, directory),
+        "try": entry.try_ if entry else "",
     }
 
 
@@ -56,7 +77,7 @@ def row_of_entry(shelf: Shelf, entry: Entry) -> dict[str, str]:
     return {
         "id": entry.id,
         "group": "catalog",
-        "where": "on disk" if directory else "on the Hub",
+        "where": ON_DISK if directory else ON_THE_HUB,
         "noise": NOISE[entry.process],
         "family": entry.family,
         "parameters": in_words(entry.parameters),
@@ -72,7 +93,7 @@ def where(resident: Resident) -> str:
     """Where the weights of one that is offered are."""
     if resident.loaded:
         return "loaded"
-    return "shipped" if resident.directory.parent == SHIPPED else "on disk"
+    return "shipped" if resident.directory.parent == SHIPPED else ON_DISK
 
 
 def on_disk(name: str) -> Path | None:
@@ -102,13 +123,6 @@ def _numbers(entry: Entry) -> Iterator[int]:
         yield entry.parameters
     elif entry.bytes:
         yield from (entry.bytes // 4, entry.bytes // 2)
-
-
-def _verdict_of(resident: Resident) -> str:
-    try:
-        return resident.fit().verdict
-    except InputError:
-        return UNKNOWN
 
 
 def _verdict_on_disk(shelf: Shelf, directory: Path) -> str:

@@ -122,6 +122,14 @@ function mountModels(element, host) {
   const BUSY = {check: 'asking the Hub', fetch: 'fetching', read: 'fetching', load: 'loading'};
 
   function draw() {
+    const within = element.contains(document.activeElement);
+    drawAll();
+    if (within && !element.contains(document.activeElement) && state.open !== null) { // its row has become another
+      lineOf(state.open).button.focus({preventScroll: true});
+    }
+  }
+
+  function drawAll() {
     const rows = ModelsModel.listed(state), shown = new Set(ModelsModel.found(rows, ui.search.value).map((row) => row.id));
     for (const [group, node] of bodies) {
       const own = rows.filter((row) => row.group === group), wanted = [node.firstChild];
