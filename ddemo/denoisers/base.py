@@ -26,9 +26,8 @@ class Denoiser(Protocol):
     Some denoisers have more:
         block_length: how many tokens block diffusion is to fill together, left to right; later ones are not seen.
         beside_clean: the logits of block diffusion, given the clean text of earlier blocks.
-        caches: the kinds of cache by blocks that it can keep, "prefix" or also "dual"; it then takes one for each row
-            as a fifth argument (see `ddemo.denoisers.caches.Caching`).
-        cache_is_exact: whether logits with a cache are those without, up to rounding; else they are approximate.
+        caches: the `CacheKinds` by blocks that it can keep; it then takes a cache for each row, or None, as a fifth
+            argument (see `ddemo.denoisers.caches.Caching`).
         unnormalised: True where the exponentials of the logits are weights whose sum tells something, as of scores.
     """
 

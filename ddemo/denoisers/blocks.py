@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ddemo.denoisers.caches import PREFIX, Caching, Held, Job, Row
+from ddemo.denoisers.caches import BY_BLOCKS, Caching, Held, Job, Row
 
 
 class InBlocks(Caching):
@@ -19,8 +19,7 @@ class InBlocks(Caching):
         block_length: tokens that are to be filled together, before the next such block.
     """
 
-    caches = (PREFIX,)
-    cache_is_exact = True
+    caches = BY_BLOCKS
 
     def __init__(self, *settings, block_length: int, **more):
         super().__init__(*settings, **more)
@@ -41,12 +40,12 @@ class InBlocks(Caching):
         wherever a run was stopped, so that it goes on to the bit."""
         for row in rows:
             kept = row.cache.held or row.cache.earlier
-            row.cache.held = None if kept is None else still_there(kept, row, self._span(row)[0])
+            row.cache.hold(None if kept is None else still_there(kept, row, self._span(row)[0]))
         while waiting := {id(row.cache): row for row in rows if _count(row) < self._span(row)[0]}:
             jobs = [_next_block(row, self._span(row)[0]) for row in waiting.values()]
             for row, job, (_, numbers) in zip(waiting.values(), jobs, self._through(jobs), strict=True):
                 more = Held(job.places, job.tokens, job.order, numbers)
-                row.cache.held = more if row.cache.held is None else row.cache.held.and_then(more)
+                row.cache.hold(more if row.cache.held is None else row.cache.held.and_then(more))
         return {}
 
     @torch.inference_mode()

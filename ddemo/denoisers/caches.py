@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,28 @@ CACHES = {  # what a lane may ask for: what it means, for people
     PREFIX: "keeps what stands before the block; a step goes over the block and what follows",
     DUAL: "keeps what stands before and after the block; a step goes over the block alone",
 }
+
+
+class CacheKinds(NamedTuple):
+    """What caches a denoiser can keep.
+
+    Attributes:
+        kinds: of "prefix" and "dual".
+        exact: whether logits with a cache are those without, up to rounding; else they are approximate.
+    """
+
+    kinds: tuple[str, ...] = ()
+    exact: bool = False
+
+    @property
+    def word(self) -> str:
+        """ "exact", "approximate", or "" where nothing is kept."""
+        return ("exact" if self.exact else "approximate") if self.kinds else ""
+
+
+NO_CACHES = CacheKinds()
+BOTH_WAYS = CacheKinds((PREFIX, DUAL))  # attention looks both ways
+BY_BLOCKS = CacheKinds((PREFIX,), True)  # attention looks at blocks before, and after a block nothing is looked at
 
 Layers = Sequence[tuple[Tensor, Tensor]]  # keys and values [B, H, n, D / H] of each layer
 
@@ -90,6 +113,10 @@ class BlockCache:
         self.kind, self.began, self.block, self.earlier = kind, began, block, earlier
         self.held: Held | None = None
 
+    def hold(self, held: Held | None) -> None:
+        """Keep these; those of the block before are let go."""
+        self.held, self.earlier = held, None
+
     def is_of(self, began: Tensor, block: Tensor) -> bool:
         """Whether this is the cache of that block, begun on that canvas."""
         return torch.equal(self.began, began) and torch.equal(self.block, block)
@@ -156,13 +183,11 @@ class Caching:
     through the network with the block.
 
     Attributes:
-        caches: the kinds of cache that can be kept.
-        cache_is_exact: whether logits with a cache are those without, up to rounding.
+        caches: what can be kept.
         shifted: whether position i is answered by the output at i - 1.
     """
 
-    caches: tuple[str, ...] = (PREFIX, DUAL)
-    cache_is_exact = False
+    caches = BOTH_WAYS
     shifted = False
 
     @torch.inference_mode()
@@ -207,8 +232,10 @@ class Caching:
 
     def _row(self, tokens: Tensor, times: Tensor, wanted: Tensor, cache: BlockCache) -> Row:
         """The row [L], checked against its cache, with the tokens around it that the network expects."""
-        if cache.kind not in self.caches:
-            raise ValueError(f"the cache must be one of {', '.join(self.caches)} for {self.id}, not {cache.kind}")
+        if cache.kind not in self.caches.kinds:
+            raise ValueError(
+                f"the cache must be one of {', '.join(self.caches.kinds)} for {self.id}, not {cache.kind}"
+            )
         if cache.began.shape != tokens.shape or bool(((cache.began != tokens) & ~cache.block).any()):
             raise ValueError("tokens must be those of the cache outside of its block")
         if bool((wanted & ~cache.block).any()):
@@ -261,7 +288,7 @@ class Caching:
             jobs.append(Job(row.began, places, row.order, keep=torch.cat([places[:first], places[last:]])))
         found = {}
         for row, job, (x, numbers) in zip(beginning, jobs, self._through(jobs), strict=True):
-            row.cache.held = Held(job.keep, row.began[job.keep], row.order[job.keep], numbers)
+            row.cache.hold(Held(job.keep, row.began[job.keep], row.order[job.keep], numbers))
             if torch.equal(row.began, row.tokens):
                 found[row] = self._at_wanted(row, x, 0)
         return found

@@ -28,6 +28,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from ddemo.denoisers.caches import BOTH_WAYS, BY_BLOCKS, CacheKinds
 from ddemo.denoisers.codec import TextCodec
 from ddemo.denoisers.decoder_lm import BlockDecoderDenoiser, DecoderDenoiser
 from ddemo.denoisers.stored import Shape, compare, fitted, stored_shapes, stored_tensors
@@ -210,6 +211,11 @@ def block_length(directory: Path, config: dict) -> int:
         return _whole(directory, config, "block_size")
     named = "/".join([*directory.absolute().parts[-3:], str(config.get("_name_or_path", ""))])
     return BLOCK_LENGTH if "bd3lm" in named.lower() else 0
+
+
+def caches(directory: Path, config: dict) -> CacheKinds:
+    """The caches by blocks that its denoiser can keep."""
+    return BY_BLOCKS if block_length(directory, config) else BOTH_WAYS
 
 
 def canvas_limit(directory: Path, config: dict) -> int:

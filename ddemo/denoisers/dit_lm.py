@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ddemo.denoisers.blocks import InBlocks, block_attention
-from ddemo.denoisers.caches import Beside, Layers
+from ddemo.denoisers.caches import NO_CACHES, Beside, Layers
 from ddemo.denoisers.dit import DiT
 from ddemo.denoisers.masked_lm import STRIDE, MaskedLMDenoiser
 
@@ -111,7 +111,7 @@ class BlockDiTDenoiser(InBlocks, DiTDenoiser):
 
     def __init__(self, *settings, **more):
         super().__init__(*settings, **more)
-        self.caches = () if self.takes_time else self.caches
+        self.caches = NO_CACHES if self.takes_time else self.caches
 
     def _network(
         self, tokens: Tensor, places: Tensor, held: Tensor | None, attend: Tensor | None

@@ -10,7 +10,7 @@ import gradio as gr
 
 from ddemo import runs
 from ddemo.errors import InputError
-from ddemo.sampling import SamplerConfig, check_process, read_text
+from ddemo.sampling import SamplerConfig, check_cache, check_process, read_text
 from ddemo.sampling.canvas import MaskRun, parse_markers, read_draft
 from ddemo.trace import Trace
 from ddemo.ui.chosen import Header, kept_text, kind_of, only_if_new, tries_of
@@ -188,6 +188,7 @@ class _Wiring:
             request = runs.checked_request(text or "", length or 0)
             # All that can be said without the weights is said before waiting for them.
             check_process(config, resident.process, resident.id)
+            check_cache(config, resident.caches, resident.id)
             read_text(*request, resident.codec, resident.max_length)
             yield from self._wait_for(resident)
             trace = runs.begin(resident.get(), *request, config)

@@ -6,13 +6,13 @@ from torch import Tensor
 from transformers import Cache, DynamicLayer
 
 from ddemo.denoisers import load_checkpoint
-from ddemo.denoisers.caches import DUAL, PREFIX, BlockCache
+from ddemo.denoisers.caches import BOTH_WAYS, BY_BLOCKS, DUAL, NO_CACHES, PREFIX, BlockCache
 from tests.denoisers import decoder_checkpoints as tiny
 from tests.denoisers import dit_checkpoints
 
 CLOSE = {"rtol": 0, "atol": 1e-4}
 BLOCKS, DIT = "a2d-qwen3-bd3lm", "bd3lm"
-BOTH_WAYS = [name for name in tiny.CONFIGS if name != BLOCKS]
+LOOKING_BOTH_WAYS = [name for name in tiny.CONFIGS if name != BLOCKS]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_with_blocks_of_attention_cached_logits_are_those_without(denoisers, nam
     """Whatever blocks the lane is filled in, and through all of them with one cache that grows."""
     denoiser, cut = denoisers[name], size - (size - prompt) % length
     assert prompt < cut <= size <= denoiser.max_length
-    assert denoiser.caches == (PREFIX,) and denoiser.cache_is_exact
+    assert denoiser.caches == BY_BLOCKS and denoiser.caches.word == "exact"
     cache = None
     for start in range(prompt, cut, length):
         began, block = canvas(denoiser.mask_id, size, prompt, range(start, start + length))
@@ -124,7 +124,7 @@ def test_a_network_that_is_told_the_time_keeps_nothing(tmp_path, monkeypatch):
     config = dit_checkpoints.CONFIGS[DIT] | {"time_conditioning": True}
     monkeypatch.setitem(dit_checkpoints.CONFIGS, DIT, config)
     denoiser = load_checkpoint(str(dit_checkpoints.write(DIT, tmp_path / DIT)), device="cpu").denoiser
-    assert denoiser.takes_time and denoiser.caches == ()
+    assert denoiser.takes_time and denoiser.caches == NO_CACHES
 
 
 # ---------------------------------------------------------------- approximate
@@ -175,11 +175,11 @@ def brute_force(denoiser, tokens: Tensor, began: Tensor, block: Tensor, kind: st
 
 
 @pytest.mark.parametrize("kind", [PREFIX, DUAL])
-@pytest.mark.parametrize("name", BOTH_WAYS)
+@pytest.mark.parametrize("name", LOOKING_BOTH_WAYS)
 @pytest.mark.parametrize("start", [5, 13])
 def test_attention_is_paid_to_what_was_kept(denoisers, name, kind, start):
     denoiser = denoisers[name]
-    assert denoiser.caches == (PREFIX, DUAL) and not denoiser.cache_is_exact
+    assert denoiser.caches == BOTH_WAYS and denoiser.caches.word == "approximate"
     began, block = canvas(denoiser.mask_id, 29, 5, range(start, start + 8))
     tokens, cache = partly_filled(began, block), BlockCache(kind, began, block)
     full = ask(denoiser, tokens, block, 5)
@@ -191,7 +191,7 @@ def test_attention_is_paid_to_what_was_kept(denoisers, name, kind, start):
 
 
 @pytest.mark.parametrize("kind", [PREFIX, DUAL])
-@pytest.mark.parametrize("name", BOTH_WAYS)
+@pytest.mark.parametrize("name", LOOKING_BOTH_WAYS)
 def test_a_cache_of_the_canvas_as_it_stands_is_none(denoisers, name, kind):
     """Refreshed at each step it changes nothing: kept keys and values, beside the block, are the whole."""
     denoiser = denoisers[name]
@@ -203,7 +203,7 @@ def test_a_cache_of_the_canvas_as_it_stands_is_none(denoisers, name, kind):
 
 
 @pytest.mark.parametrize("kind", [PREFIX, DUAL])
-@pytest.mark.parametrize("name", BOTH_WAYS)
+@pytest.mark.parametrize("name", LOOKING_BOTH_WAYS)
 def test_a_cache_that_is_made_again_inside_the_block_is_the_same_to_the_bit(denoisers, name, kind):
     denoiser = denoisers[name]
     began, block = canvas(denoiser.mask_id, 27, 6, range(10, 18))
@@ -231,7 +231,7 @@ def test_only_the_block_and_under_a_prefix_cache_what_follows_go_through(denoise
 def test_company_changes_no_bit(denoisers, name):
     """Rows of several lengths, blocks and kinds, with and without a cache, fresh and under way."""
     denoiser = denoisers[name]
-    kinds = denoiser.caches
+    kinds = denoiser.caches.kinds
     rows, expected = [], []
     sizes = [(24, 8, 4), (31, 12, 8), (24, 8, 4), (16, 4, 12), (40, 20, 8)]
     for index, (size, start, length) in enumerate(sizes if name != DIT else [(12, 8, 4), (15, 4, 8), (9, 5, 4)]):
