@@ -333,6 +333,11 @@ class Caching:
             for index, job in enumerate(jobs)
         ]
 
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of keys and values that a cache keeps for each token."""
+        raise NotImplementedError
+
     def _network(
         self, tokens: Tensor, places: Tensor, held: Tensor | None, attend: Tensor | None
     ) -> tuple[Tensor, Layers]:

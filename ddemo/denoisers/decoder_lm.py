@@ -6,6 +6,7 @@ from transformers import Cache, DynamicLayer, PreTrainedModel
 
 from ddemo.denoisers.blocks import InBlocks, block_attention
 from ddemo.denoisers.caches import Beside, Caching, Layers
+from ddemo.denoisers.fit import Size
 from ddemo.denoisers.masked_lm import MaskedLMDenoiser, attention_mask
 
 
@@ -45,6 +46,11 @@ class DecoderDenoiser(Caching, MaskedLMDenoiser):
         if self.shifted:
             columns = (columns - 1).clamp_min(0)
         return self._project(x[rows.to(self.device), columns.to(self.device)])[:, : self.vocab_size].float()
+
+    @property
+    def kept_bytes(self) -> int:
+        size = Size.of_config(self.model.config.to_dict(), 0)
+        return size.layers * size.kept * self.model.dtype.itemsize
 
     def _network(
         self, tokens: Tensor, places: Tensor, held: Tensor | None, attend: Tensor | None

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -291,7 +291,7 @@ def load(
     name = kind_of(directory, config)
     kind = KINDS[name]
     _refuse_relatives(directory, config, name)
-    model = _network(directory, config, name, codec.vocab_size)
+    model = network_of(directory, config, name, codec.vocab_size)
     count = _fill(directory, config, name, model, device, dtype)
     settings = (model.eval(), directory.name, codec.mask_id, canvas_limit, codec.vocab_size)
     if block := block_length(directory, config):
@@ -332,7 +332,7 @@ def _refuse_relatives(directory: Path, config: dict, name: str) -> None:
             raise InputError(f"{directory.name} is a LLaDA with {key} {config[key]!r:.40}, which is not read here.")
 
 
-def _network(directory: Path, config: dict, name: str, rows: int) -> PreTrainedModel:
+def network_of(directory: Path, config: dict, name: str, rows: int) -> PreTrainedModel:
     """The network without its weights, looking both ways."""
     network = KINDS[name].network
     if name == "llada":
@@ -413,10 +413,15 @@ def _fill(
         filled[HEAD] = filled[embedding]
     model.load_state_dict(filled, assign=True)
     model.requires_grad_(False)
-    if hasattr(model.base_model, "rotary_emb"):  # frequencies are computed, not stored
-        rotary = type(model.base_model.rotary_emb)
-        model.base_model.rotary_emb = rotary(config=model.config).to(device)
+    settle_rotary(model, device)
     return len(expected)
+
+
+def settle_rotary(model: nn.Module, device: torch.device) -> None:
+    """Give a network that was built without memory its rotary frequencies, which are computed and not stored."""
+    network = getattr(model, "base_model", model)
+    if hasattr(network, "rotary_emb"):
+        network.rotary_emb = type(network.rotary_emb)(config=model.config).to(device)
 
 
 # ---------------------------------------------------------------- self-checks

@@ -113,6 +113,11 @@ class BlockDiTDenoiser(InBlocks, DiTDenoiser):
         super().__init__(*settings, **more)
         self.caches = NO_CACHES if self.takes_time else self.caches
 
+    @property
+    def kept_bytes(self) -> int:
+        shape = self.model.shape
+        return shape.blocks * 2 * shape.width * self.model.blocks[0].attn_qkv.weight.dtype.itemsize
+
     def _network(
         self, tokens: Tensor, places: Tensor, held: Tensor | None, attend: Tensor | None
     ) -> tuple[Tensor, Layers]:

@@ -224,6 +224,16 @@ def test_only_the_block_and_under_a_prefix_cache_what_follows_go_through(denoise
     assert len(cache.held.places) == (16 if kind == PREFIX else 36)
 
 
+@pytest.mark.parametrize("name", [*tiny.CONFIGS, DIT])
+def test_what_is_kept_has_the_bytes_that_were_estimated(denoisers, name):
+    denoiser = denoisers[name]
+    began, block = canvas(denoiser.mask_id, 15, 4, range(8, 12))
+    cache = BlockCache(PREFIX, began, block)
+    ask(denoiser, began, block, 4, cache)
+    numbers = cache.held.numbers
+    assert numbers.nbytes == numbers.untyped_storage().nbytes() == denoiser.kept_bytes * len(cache.held.places)
+
+
 # ---------------------------------------------------------------- company
 
 
