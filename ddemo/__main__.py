@@ -155,7 +155,8 @@ def _bench_shape(options: argparse.Namespace) -> None:
     device = pick_device(options.device)
     effort = shape_benchmark.QUICK if options.quick else shape_benchmark.FULL
     dtype = pick_dtype(options.dtype, device)
-    report = shape_benchmark.measure_shape(options.shape, device, dtype, options.lengths, effort, options.force)
+    settings = (options.lengths, effort, options.force, options.clock)
+    report = shape_benchmark.measure_shape(options.shape, device, dtype, *settings)
     show(options, report, shape_benchmark.as_table(report))
     _document(options, f"shape {options.shape}", shape_benchmark.as_table(report))
 
@@ -303,6 +304,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     timing.add_argument(
         "--write", metavar="FILE", help="put the table of a shape in a document such as docs/speed.md"
+    )
+    timing.add_argument(
+        "--clock",
+        default="wall",
+        choices=("wall", "processor"),
+        help="for a shape: processor time says more on a busy machine",
     )
     timing.add_argument("--quick", action="store_true", help="fewer repeats: to see that it works")
     timing.add_argument("--steps", type=int, default=32)

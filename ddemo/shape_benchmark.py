@@ -20,6 +20,7 @@ from ddemo.sampling import Canvas, Lane, SamplerConfig, caches_of, denoise
 
 LENGTHS = (128, 256, 512)
 BLOCK = 32  # tokens of a lane's block, as Fast-dLLM's runs have them
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 TOGETHER = (1, 2, 4)  # tokens a step for which times a token are worked out
 THRESHOLD = 0.9
 
@@ -58,6 +59,7 @@ def measure_shape(
     lengths: Sequence[int] | None = None,
     effort: Effort = FULL,
     force: bool = False,
+    clock: str = "wall",
 ) -> dict[str, Any]:
     """Times and memory of a shape in `SHAPES`.
 
@@ -66,8 +68,8 @@ def measure_shape(
     are timed. A run with threshold 0, which fills a block in a step, then tells what the first step of a block takes.
 
     Keys of the report: `shape`, `source`, `numbers` (parameters), `device`, `dtype`, `threads`, `versions`,
-    `weight_bytes`, `estimated_bytes` (of memory, by `ddemo.denoisers.fit`), `together` (tokens a step that are
-    assumed, `TOGETHER`), and `rows`, one for each length and cache, with
+    `clock`, `weight_bytes`, `estimated_bytes` (of memory, by `ddemo.denoisers.fit`), `together` (tokens a step that
+    are assumed, `TOGETHER`), and `rows`, one for each length and cache, with
 
         length, block, cache, exact: what was run.
         first_ms, step_ms: a block's first step, and each after it, medians; pass_ms: of the latter, in the denoiser.
@@ -76,6 +78,10 @@ def measure_shape(
         ms_per_token, times_faster: for each of `together`; the latter against a token a step without a cache.
         tokens_per_second: at a token a step.
         peak_bytes: the most memory that the process had up to there; on CUDA, that was taken on the device.
+
+    Args:
+        clock: "wall", or "processor" for the processor time of all threads of this process, which says more where
+            other programs want the same processors.
 
     Raises:
         InputError: no such shape, lengths out of range, or it does not fit and is not forced.
@@ -91,7 +97,7 @@ def measure_shape(
     if held.verdict == "does not fit" and not force:
         raise InputError(f"{name} is not measured here. {held.sentence}")
     denoiser = random_denoiser(shape, device, dtype)
-    timed = TimedDenoiser(denoiser)
+    timed = TimedDenoiser(denoiser, CLOCKS[clock])
     return {
         "shape": name,
         "source": shape.source,
@@ -99,6 +105,7 @@ def measure_shape(
         "device": device.type,
         "dtype": kind,
         "threads": torch.get_num_threads(),
+        "clock": clock,
         "versions": runs.library_versions(),
         "weight_bytes": bytes_of(denoiser),
         "estimated_bytes": held.need.total,
@@ -156,13 +163,13 @@ def _turns(denoiser: TimedDenoiser, length: int, block: int, cache: str, thresho
     turns = denoise(denoiser, [lane])
     found = []
     for _ in range(count):
-        before, began = denoiser.seconds, time.perf_counter()
+        before, began = denoiser.seconds, denoiser.clock()
         turn = next(turns, None)
         if lane.failure:
             raise lane.failure
         if turn is None:
             break  # a short block is filled before that many turns
-        wall = time.perf_counter() - began
+        wall = denoiser.clock() - began
         found.append(Timed(wall, denoiser.seconds - before, len(turn[0][1].written)))
     return found
 
@@ -209,7 +216,7 @@ def as_table(report: dict[str, Any]) -> str:
     lines = [
         f"{report['shape']}: {report['numbers']:,} random weights in {report['dtype']}, "
         f"{in_bytes(report['weight_bytes'])}, shape of {report['source']}; {report['device']}, "
-        f"{report['threads']} threads.",
+        f"{report['threads']} threads; {report['clock']} time.",
         table(columns, rows),
         f"ms a token are worked out for {together} tokens a step, which is assumed: a threshold of {THRESHOLD} let "
         f"{committed:.1f} a step through here, for random weights are sure of nothing. Times faster are for the "
