@@ -150,13 +150,29 @@ def evaluate(options: argparse.Namespace) -> None:
 
 
 def bench(options: argparse.Namespace) -> None:
-    """Speed of the loaded checkpoint on this machine."""
+    """Speed of a checkpoint on this machine, or of a network of a real shape with random weights."""
     from ddemo import benchmark
 
+    if options.shape:
+        _bench_shape(options)
+        return
     checkpoint = load(options)
     effort = benchmark.QUICK if options.quick else benchmark.FULL
     report = benchmark.measure(checkpoint, options.lengths, options.steps, effort)
     show(options, report, benchmark.as_table(report))
+
+
+def _bench_shape(options: argparse.Namespace) -> None:
+    from ddemo import shape_benchmark
+    from ddemo.denoisers.loading import pick_device, pick_dtype
+
+    device = pick_device(options.device)
+    effort = shape_benchmark.QUICK if options.quick else shape_benchmark.FULL
+    dtype = pick_dtype(options.dtype, device)
+    settings = (options.lengths, effort, options.force, options.clock)
+    report = shape_benchmark.measure_shape(options.shape, device, dtype, *settings)
+    show(options, report, shape_benchmark.as_table(report))
+    _document(options, f"shape {options.shape}", shape_benchmark.as_table(report))
 
 
 def samplers(options: argparse.Namespace) -> None:
@@ -308,7 +324,19 @@ def _parser() -> argparse.ArgumentParser:
     quality.add_commands(add)
     checkpoints.add_commands(add)
     timing = add(bench)
-    timing.add_argument("--lengths", type=int, nargs="+", help="canvas lengths in tokens (default 32 64 128 256)")
+    timing.add_argument("--lengths", type=int, nargs="+", help="canvas lengths in tokens")
+    timing.add_argument(
+        "--shape", help="instead of a checkpoint, random weights of a real shape, such as llada-8b; no download"
+    )
+    timing.add_argument(
+        "--write", metavar="FILE", help="put the table of a shape in a document such as docs/speed.md"
+    )
+    timing.add_argument(
+        "--clock",
+        default="wall",
+        choices=("wall", "processor"),
+        help="for a shape: processor time says more on a busy machine",
+    )
     timing.add_argument("--quick", action="store_true", help="fewer repeats: to see that it works")
     timing.add_argument("--steps", type=int, default=32)
     timing.add_argument("--json", action="store_true")

@@ -3,13 +3,14 @@
 import statistics
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from ddemo import runs
+from ddemo.cache_difference import cache_differences
 from ddemo.denoisers import Checkpoint, Denoiser
 from ddemo.sampling import SAMPLERS, FillRules, Frame, Lane, SamplerConfig, denoise
 from ddemo.sampling.frame import ARRAYS, NOWHERE
@@ -49,10 +50,11 @@ QUICK = Effort(repeats=1, rounds=1, tokens=8, mixed=(4, 8), each=8, trace=(16, 8
 
 
 class TimedDenoiser:
-    """A denoiser that adds up the time spent in its calls."""
+    """A denoiser that adds up the time spent in its calls, by a clock that gives seconds; by default, on the wall."""
 
-    def __init__(self, denoiser: Denoiser):
+    def __init__(self, denoiser: Denoiser, clock: Callable[[], float] | None = None):
         self._denoiser = denoiser
+        self.clock = clock or time.perf_counter
         self.seconds = 0.0
         self.calls = 0
 
@@ -60,10 +62,10 @@ class TimedDenoiser:
         return getattr(self._denoiser, name)
 
     def __call__(self, *arguments):
-        began = time.perf_counter()
+        began = self.clock()
         logits = self._denoiser(*arguments)
         _wait_for(self._denoiser)
-        self.seconds += time.perf_counter() - began
+        self.seconds += self.clock() - began
         self.calls += 1
         return logits
 
@@ -83,6 +85,7 @@ def measure(
     Keys:
         checkpoint, versions, threads: what ran and on what.
         rows: see `at_lengths`; samplers: see `every_sampler`; lanes: see `many_lanes`; trace: see `memory`.
+        caches: see `cached`; empty for a checkpoint that can keep none.
         synchronisations_per_step: on CUDA, how often the host waited for the device; None elsewhere.
 
     Raises:
@@ -101,6 +104,7 @@ def measure(
         "lanes": many_lanes(under, steps, effort),
         "trace": memory(checkpoint, min(effort.trace[0], longest), effort.trace[1]),
         "synchronisations_per_step": synchronisations(checkpoint, min(effort.tokens, longest), steps),
+        "caches": cached(checkpoint, min(effort.tokens, longest), steps),
     }
 
 
@@ -239,6 +243,20 @@ def held(frames: Sequence[Frame]) -> int:
     owners = [array if array.base is None else array.base for array in arrays]
     latents = sum(frame.latents.points.nbytes for frame in frames if frame.latents is not None)
     return latents + sum({id(owner): owner.nbytes for owner in owners}.values())
+
+
+def cached(checkpoint: Checkpoint, length: int, steps: int) -> list[dict[str, Any]]:
+    """What each cache by blocks changes in an argmax run of the usual sampler, in four blocks of a blank page or in
+    those that the network was trained with: see `CacheDifference`."""
+    if checkpoint.denoiser.process != "absorbing":
+        return []
+    block = getattr(checkpoint.denoiser, "block_length", max(1, length // 4))
+    length = max(block, length - length % block)
+    if length > checkpoint.denoiser.max_length:
+        return []
+    usual = default_sampler("absorbing").name
+    config = SamplerConfig(usual, draw="argmax", block_length=block, steps=max(steps, length // block))
+    return [found.as_dict() for found in cache_differences(checkpoint, "", length, config)]
 
 
 def synchronisations(checkpoint: Checkpoint, length: int, steps: int) -> float | None:
@@ -395,7 +413,7 @@ SAMPLER_COLUMNS = {
 
 def as_table(report: dict[str, Any]) -> str:
     """A report for people."""
-    tables = _table(LENGTH_COLUMNS, report["rows"]), _table(SAMPLER_COLUMNS, report["samplers"])
+    tables = table(LENGTH_COLUMNS, report["rows"]), table(SAMPLER_COLUMNS, report["samplers"])
     return "\n\n".join((*tables, _sentences(report)))
 
 
@@ -408,16 +426,23 @@ def _sentences(report: dict[str, Any]) -> str:
         "{length} tokens in {steps} steps with top-{candidates}: {bytes:,} bytes of frames, {json_bytes:,} "
         "saved.".format(**report["trace"]),
     ]
+    for row in report["caches"]:
+        word = "exact" if row["exact"] else "approximate"
+        lines.append(
+            f"With the {row['cache']} cache ({word}), {row['tokens_differ']:.1%} of the tokens differ from the run "
+            f"without; logits by {row['largest_logit']:.2g} at most, the likeliest token at "
+            f"{row['likeliest_differ']:.1%} of the positions asked about."
+        )
     if report["synchronisations_per_step"] is not None:
         lines.append(f"The host waits for the device {report['synchronisations_per_step']:.1f} times a step.")
     return "\n".join(lines)
 
 
-def _table(columns: dict[str, str], rows: Sequence[dict[str, Any]]) -> str:
+def table(columns: dict[str, str], rows: Sequence[dict[str, Any]]) -> str:
     """Columns as wide as they need to be: names to the left, numbers to the right."""
     cells = [list(columns), *([template.format(**row) for template in columns.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    aligned = ["<" if head == "sampler" else ">" for head in columns]
+    aligned = ["<" if head in ("sampler", "cache") else ">" for head in columns]
     return "\n".join(
         "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(line, aligned, widths, strict=True))
         for line in cells

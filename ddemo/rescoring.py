@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddemo.denoisers.caches import NONE, BlockCache
 from ddemo.errors import InputError
 from ddemo.rerun import latents_along, remembers
 from ddemo.sampling.belief import Belief
@@ -267,8 +268,8 @@ def _left_out(checkpoint: Checkpoint, trace: Trace) -> Iterator[_Question]:
 
 
 def _with_row(lane: Lane, tokens: Tensor) -> Lane:
-    """The lane with another row, at the time that its masks tell."""
-    row = Lane(lane.canvas, lane.config, lane.clock, lane.number, lane.step, tokens)
+    """The lane with another row, at the time that its masks tell; the whole of it is gone over."""
+    row = Lane(lane.canvas, replace(lane.config, cache=NONE), lane.clock, lane.number, lane.step, tokens)
     share = int(((tokens == lane.plan.mask_id) & lane.stage.open).sum()) / lane.stage.size
     row.plan, row.stage = lane.plan, replace(lane.stage, t=lane.plan.schedule.time_at(1.0 - share))
     return row
@@ -307,12 +308,22 @@ def _answers(
 ) -> Iterator[tuple[_Question, Belief]]:
     """Questions with their answers, batch by batch, until `stopped()` says so."""
     rules, waiting = FillRules.of(checkpoint.codec), iter(questions)
+    caches: list[BlockCache] = []
     while not stopped():
         batch = list(islice(waiting, rows))
         if not batch:
             return
+        for question in batch:
+            caches = _asking(question, caches, checkpoint.denoiser)
         yield from zip(batch, _believe(checkpoint.denoiser, rules, batch), strict=True)
         tell(len(batch))
+
+
+def _asking(question: _Question, caches: list[BlockCache], denoiser: Denoiser) -> list[BlockCache]:
+    """Let a question know the caches of the one before it, as a run's steps do; gives its own for the next."""
+    question.lane.caches = caches
+    requests(question.lane, question.wanted, denoiser.mask_id)
+    return question.lane.caches
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ import torch
 
 from ddemo import __version__
 from ddemo.denoisers import Checkpoint
+from ddemo.denoisers.caches import NONE
 from ddemo.denoisers.chat import Turn
 from ddemo.denoisers.codec import TextCodec, aligned
 from ddemo.errors import InputError
@@ -24,6 +25,8 @@ from ddemo.sampling import (
     Frame,
     Lane,
     SamplerConfig,
+    caches_of,
+    check_cache,
     check_process,
     denoise,
     fresh_clock,
@@ -37,6 +40,10 @@ from ddemo.sampling.latents import rounded_noise
 from ddemo.sampling.samplers import QUOTAS
 from ddemo.trace import Segment, Trace
 
+APPROXIMATE = (
+    "With this cache the model looks at the text around a block as it was when the block began, so its beliefs are "
+    "approximate."
+)
 MOST_NEW_TOKENS = 1_000_000  # far more than any checkpoint takes; below it, the checkpoint's own limit is named
 
 
@@ -59,6 +66,7 @@ def begin_on(checkpoint: Checkpoint, canvas: Canvas, config: SamplerConfig) -> T
         InputError: the settings do not fit the canvas or the checkpoint's noise.
     """
     check_process(config, checkpoint.denoiser.process, checkpoint.id)
+    check_cache(config, caches_of(checkpoint.denoiser), checkpoint.id)
     mask_id = checkpoint.codec.mask_id
     clock = fresh_clock(canvas, config, mask_id)
     canvas = _noised(checkpoint, canvas, config, 0)
@@ -350,6 +358,8 @@ def notes(trace: Trace, text: str = "") -> list[str]:
         found.append("A mask stands against a word, so what fills it becomes part of that word.")
     if (masks := steps_needed(trace)) is not None and masks < trace.config.steps:
         found.append(f"There are {masks} masks, so the run ends after {masks} of the {trace.config.steps} steps.")
+    if trace.config.cache != NONE and trace.checkpoint.get("caches") == "approximate":
+        found.append(APPROXIMATE)
     return found
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ddemo.denoisers.caches import CACHES
 from ddemo.errors import InputError
 from ddemo.sampling import SAMPLERS, Sampler, SamplerConfig, check_process
 from ddemo.sampling.config import DRAWS, ENDS, kind_of
@@ -21,8 +22,13 @@ SHARED = {  # settings that most samplers read: label, what it means
     "block_length": ("Block length", "masks filled together before the next block, left to right; 0 is one block"),
     "guidance": ("Guidance", "w of classifier-free guidance by the prompt; 0 is off"),
     "end_of_text": ("End of text", "whether it may be drawn: allow, suppress, late (after all else), stop (end it)"),
+    "cache": (
+        "Cache by blocks",
+        "what is kept while a block is filled, so that its steps cost less: none, prefix (what stands before it), "
+        "dual (and after it); exact for block diffusion, approximate for other decoders, and not there for the rest",
+    ),
 }
-CHOICES = {"sampler": tuple(SAMPLERS), "draw": DRAWS, "end_of_text": ENDS}
+CHOICES = {"sampler": tuple(SAMPLERS), "draw": DRAWS, "end_of_text": ENDS, "cache": tuple(CACHES)}
 OF_THE_CHECKPOINT = {  # defaults that depend on it, for the command line
     "sampler": "the first for the checkpoint's noise",
     "block_length": "0, or the length that block diffusion was trained with",
@@ -127,11 +133,12 @@ class Usual:
         return self.values_for(said.get("sampler", self.settings["sampler"])) | said
 
 
-def settings_of(sampler: Sampler, process: str, can_end: bool = True) -> tuple[str, ...]:
+def settings_of(sampler: Sampler, process: str, can_end: bool = True, can_cache: bool = True) -> tuple[str, ...]:
     """Names of the settings that change what a sampler does under a noise process, in the order of the fields.
 
     Args:
         can_end: whether the checkpoint has a token that ends a text.
+        can_cache: whether its denoiser can keep keys and values.
     """
     read = {"sampler", "seed", *sampler.defaults()}
     read |= {"steps"} if sampler.paced == BY_CLOCK else set()
@@ -139,6 +146,7 @@ def settings_of(sampler: Sampler, process: str, can_end: bool = True) -> tuple[s
     read |= {"draw"} if sampler.draws and not sampler.greedy else set()
     read |= {"block_length", "guidance"} if process == "absorbing" else set()
     read |= {"end_of_text"} if can_end else set()
+    read |= {"cache"} if can_cache and process == "absorbing" else set()
     return tuple(name for name in SETTINGS if name in read)
 
 

@@ -73,6 +73,7 @@ def test_infill_as_json_uses_every_setting(run, sampler):
         "block_length": 1,
         "guidance": 0.5,
         "end_of_text": "suppress",
+        "cache": "none",
     } | SAMPLERS[sampler].defaults()
     arguments = [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     code, out, _ = run("infill", "The [MASK:4] sea, 😀 and ___", *arguments, "--json")

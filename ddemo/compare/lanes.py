@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from ddemo import runs
 from ddemo.compare.questions import LanePlan
 from ddemo.denoisers import Checkpoint
-from ddemo.denoisers.fit import COPIES, free_memory, in_bytes
+from ddemo.denoisers.caches import NONE
+from ddemo.denoisers.fit import CACHE_COPIES, COPIES, free_memory, in_bytes
 from ddemo.errors import InputError
 from ddemo.sampling import Engine, Frame, SamplerConfig
 from ddemo.settings import default_sampler
@@ -191,9 +192,15 @@ def cost_of(checkpoint: Checkpoint, traces: Sequence[Trace]) -> Cost:
         count * len(trace.segments[-1].canvas) * CANDIDATE_BYTES * (trace.config.candidates + 1)
         for count, trace in zip(steps, traces, strict=True)
     )
+    kept = sum(
+        each * len(trace.segments[-1].canvas)
+        for each, trace in zip(rows, traces, strict=True)
+        if trace.config.cache != NONE
+    )
+    cache = CACHE_COPIES * kept * checkpoint.denoiser.kept_bytes if kept else 0
     turn = COPIES * 4 * checkpoint.denoiser.vocab_size * tokens * sum(rows)
     passed = tokens * sum(count * each for count, each in zip(steps, rows, strict=True))
-    return Cost(len(traces), tokens, max(steps), passed, turn + frames)
+    return Cost(len(traces), tokens, max(steps), passed, turn + cache + frames)
 
 
 def _check(checkpoint: Checkpoint, traces: Sequence[Trace], limit: int) -> None:

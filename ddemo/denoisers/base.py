@@ -26,6 +26,8 @@ class Denoiser(Protocol):
     Some denoisers have more:
         block_length: how many tokens block diffusion is to fill together, left to right; later ones are not seen.
         beside_clean: the logits of block diffusion, given the clean text of earlier blocks.
+        caches: the `CacheKinds` by blocks that it can keep; it then takes a cache for each row, or None, as a fifth
+            argument (see `ddemo.denoisers.caches.Caching`).
         unnormalised: True where the exponentials of the logits are weights whose sum tells something, as of scores.
     """
 

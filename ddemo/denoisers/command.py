@@ -21,6 +21,9 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         command.add_argument("--dtype", default="auto", help="type of the weights there")
         command.add_argument("--length", type=int, default=128, help="tokens of the canvas")
         command.add_argument("--lanes", type=int, default=4, help="how many at once")
+        command.add_argument(
+            "--cache", action="store_true", help="count keys and values that are kept by blocks, too"
+        )
 
 
 def fetch(options: argparse.Namespace) -> None:
@@ -84,7 +87,7 @@ def _wanted(options: argparse.Namespace) -> tuple[Any, Any, int]:
         raise InputError("length and lanes must be 1 or more.")
     device = pick_device(options.device)
     dtype = str(pick_dtype(options.dtype, device)).removeprefix("torch.")
-    return device, Use(dtype, options.length, options.lanes), free_memory(device)
+    return device, Use(dtype, options.length, options.lanes, options.cache), free_memory(device)
 
 
 def _row(entry: Any, use: Any, free: int) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import Cache, DynamicLayer, PreTrainedModel
 
 from ddemo.denoisers.blocks import InBlocks, block_attention
+from ddemo.denoisers.caches import Beside, Caching, Layers
+from ddemo.denoisers.fit import Size
 from ddemo.denoisers.masked_lm import MaskedLMDenoiser, attention_mask
 
 
-class DecoderDenoiser(MaskedLMDenoiser):
+class DecoderDenoiser(Caching, MaskedLMDenoiser):
     """A decoder whose attention looks both ways: p(x0 | x_t) at masks, told no time.
 
     Families that were made from an autoregressive network may have kept its shift: what comes out at position i - 1
@@ -45,6 +47,21 @@ class DecoderDenoiser(MaskedLMDenoiser):
             columns = (columns - 1).clamp_min(0)
         return self._project(x[rows.to(self.device), columns.to(self.device)])[:, : self.vocab_size].float()
 
+    @property
+    def kept_bytes(self) -> int:
+        size = Size.of_config(self.model.config.to_dict(), 0)
+        return size.layers * size.kept * self.model.dtype.itemsize
+
+    def _network(
+        self, tokens: Tensor, places: Tensor, held: Tensor | None, attend: Tensor | None
+    ) -> tuple[Tensor, Layers]:
+        """See `Caching._network`."""
+        beside = KeptBeside(held)
+        mask = None if attend is None else additive(attend, self.model.dtype)
+        given = {"input_ids": tokens, "position_ids": places, "attention_mask": mask}
+        x = self.model.base_model(**given, past_key_values=beside, use_cache=True)[0]
+        return x, beside.new
+
     def _attention(self, times: Tensor, lengths: Tensor, beside_clean: bool) -> dict[str, Tensor]:
         """What the network is told about who may look at whom: at all but padding."""
         return attention_mask(lengths, times.shape[1])
@@ -62,6 +79,27 @@ class BlockDecoderDenoiser(InBlocks, DecoderDenoiser):
 
     def _attention(self, times: Tensor, lengths: Tensor, beside_clean: bool) -> dict[str, Tensor]:
         attend = block_attention(times, lengths, self.block_length, beside_clean)
-        dtype = self.model.dtype  # added to the scores: a mask of truth values would be added as 0 and 1 by some
-        hidden = torch.zeros(attend.shape, dtype=dtype).masked_fill_(~attend, torch.finfo(dtype).min)
-        return {"attention_mask": hidden}
+        return {"attention_mask": additive(attend, self.model.dtype)}
+
+
+class KeptBeside(Beside, Cache):
+    """`Beside`, as Transformers' networks take it: they ask its `update` in every layer."""
+
+    def __init__(self, held: Tensor | None):
+        Cache.__init__(self, layer_class_to_replicate=DynamicLayer)
+        Beside.__init__(self, held)
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return 0 if self.held is None else self.held.shape[-2]
+
+    def get_query_offset(self, layer_idx: int = 0) -> int:
+        return self.get_seq_length()
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
+        return self.get_seq_length() + query_length, 0
+
+
+def additive(attend: Tensor, dtype: torch.dtype) -> Tensor:
+    """A mask of truth values as one that is added to the scores: some kernels would add it as 0 and 1."""
+    hidden = torch.zeros(attend.shape, dtype=dtype, device=attend.device)
+    return hidden.masked_fill_(~attend, torch.finfo(dtype).min)

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -28,6 +28,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from ddemo.denoisers.caches import BOTH_WAYS, BY_BLOCKS, CacheKinds
 from ddemo.denoisers.codec import TextCodec
 from ddemo.denoisers.decoder_lm import BlockDecoderDenoiser, DecoderDenoiser
 from ddemo.denoisers.self_checks import checked_looks
@@ -213,6 +214,11 @@ def block_length(directory: Path, config: dict) -> int:
     return BLOCK_LENGTH if "bd3lm" in named.lower() else 0
 
 
+def caches(directory: Path, config: dict) -> CacheKinds:
+    """The caches by blocks that its denoiser can keep."""
+    return BY_BLOCKS if block_length(directory, config) else BOTH_WAYS
+
+
 def canvas_limit(directory: Path, config: dict) -> int:
     """The text length that the network was trained on or has positions for, less the token that begins its text."""
     name = kind_of(directory, config)
@@ -286,7 +292,7 @@ def load(
     name = kind_of(directory, config)
     kind = KINDS[name]
     _refuse_relatives(directory, config, name)
-    model = _network(directory, config, name, codec.vocab_size)
+    model = network_of(directory, config, name, codec.vocab_size)
     count = _fill(directory, config, name, model, device, dtype)
     settings = (model.eval(), directory.name, codec.mask_id, canvas_limit, codec.vocab_size)
     if block := block_length(directory, config):
@@ -327,7 +333,7 @@ def _refuse_relatives(directory: Path, config: dict, name: str) -> None:
             raise InputError(f"{directory.name} is a LLaDA with {key} {config[key]!r:.40}, which is not read here.")
 
 
-def _network(directory: Path, config: dict, name: str, rows: int) -> PreTrainedModel:
+def network_of(directory: Path, config: dict, name: str, rows: int) -> PreTrainedModel:
     """The network without its weights, looking both ways."""
     network = KINDS[name].network
     if name == "llada":
@@ -408,10 +414,15 @@ def _fill(
         filled[HEAD] = filled[embedding]
     model.load_state_dict(filled, assign=True)
     model.requires_grad_(False)
-    if hasattr(model.base_model, "rotary_emb"):  # frequencies are computed, not stored
-        rotary = type(model.base_model.rotary_emb)
-        model.base_model.rotary_emb = rotary(config=model.config).to(device)
+    settle_rotary(model, device)
     return len(expected)
+
+
+def settle_rotary(model: nn.Module, device: torch.device) -> None:
+    """Give a network that was built without memory its rotary frequencies, which are computed and not stored."""
+    network = getattr(model, "base_model", model)
+    if hasattr(network, "rotary_emb"):
+        network.rotary_emb = type(network.rotary_emb)(config=model.config).to(device)
 
 
 # ---------------------------------------------------------------- self-checks

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ddemo.denoisers.caches import Beside
+
 FREQUENCIES = 256  # numbers that tell the network its noise level
 ROTARY_BASE = 10_000.0
 
@@ -76,20 +78,26 @@ class DiT(nn.Module):
         return told
 
     def forward(
-        self, tokens: Tensor, condition: Tensor, places: Tensor | None = None, attend: Tensor | None = None
+        self,
+        tokens: Tensor,
+        condition: Tensor,
+        places: Tensor | None = None,
+        attend: Tensor | None = None,
+        beside: Beside | None = None,
     ) -> Tensor:
         """Vectors [B, L, D] float32 of tokens [B, L].
 
         Args:
             condition: [B or more, C], a row each; rows beyond B are not read.
-            places: [L] int64, where each token stands; 0 .. L - 1 if not given.
-            attend: bool, broadcast to [B, 1, L, L]: whether a position (row) may look at another (column).
+            places: [L] or [B, L] int64, where each token stands; 0 .. L - 1 if not given.
+            attend: bool, broadcast to [B, 1, L, n + L]: whether a position (row) may look at another (column).
+            beside: n keys and values to look at besides; n is 0 without.
         """
         x = self.vocab_embed.embedding[tokens].float()
         places = torch.arange(tokens.shape[1], device=tokens.device) if places is None else places
         turns = rotary(places, self.shape.width // self.shape.heads)
-        for block in self.blocks:
-            x = block(x, condition, turns, attend)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, condition, turns, attend, beside, layer)
         return x
 
     def project(self, vectors: Tensor, condition: Tensor, rows: Tensor) -> Tensor:
@@ -143,18 +151,31 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
         self.adaLN_modulation = nn.Linear(shape.cond_dim, 6 * width)
 
-    def forward(self, x: Tensor, condition: Tensor, turns: tuple[Tensor, Tensor], attend: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        condition: Tensor,
+        turns: tuple[Tensor, Tensor],
+        attend: Tensor | None,
+        beside: Beside | None = None,
+        layer: int = 0,
+    ) -> Tensor:
         """[B, L, D] to [B, L, D]; see `DiT.forward`."""
         told = self.adaLN_modulation(condition).float()[: len(x), None]
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = told.chunk(6, -1)
         kind = self.attn_qkv.weight.dtype
-        x = x + gate_a * self._attention(modulated(self.norm1(x), shift_a, scale_a).to(kind), turns, attend)
+        given = modulated(self.norm1(x), shift_a, scale_a).to(kind)
+        x = x + gate_a * self._attention(given, turns, attend, beside, layer)
         return x + gate_m * self.mlp(modulated(self.norm2(x), shift_m, scale_m).to(kind))
 
-    def _attention(self, x: Tensor, turns: tuple[Tensor, Tensor], attend: Tensor | None) -> Tensor:
+    def _attention(
+        self, x: Tensor, turns: tuple[Tensor, Tensor], attend: Tensor | None, beside: Beside | None, layer: int
+    ) -> Tensor:
         parts = self.attn_qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # [3, B, H, L, D / H]
-        query, key = turned(parts[:2], turns)
-        mixed = F.scaled_dot_product_attention(query, key, parts[2], attn_mask=attend)
+        (query, key), value = turned(parts[:2], turns), parts[2]
+        if beside is not None:
+            key, value = beside.update(key, value, layer)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attend)
         return self.attn_out(mixed.transpose(1, 2).flatten(2))
 
 
@@ -177,12 +198,13 @@ def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 
 
 def rotary(places: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [L, size] by which heads of that size are turned at places [L].
+    """Cosines and sines [L, size] by which heads of that size are turned at places [L]; [B, 1, L, size] for [B, L].
 
     Source: Su et al. 2021 (arXiv 2104.09864), with the two halves of a head as the pairs.
     """
     speeds = ROTARY_BASE ** -(torch.arange(0, size, 2, device=places.device) / size)
-    angles = (places[:, None] * speeds).repeat(1, 2)
+    angles = (places[..., None] * speeds).repeat(*[1] * places.dim(), 2)
+    angles = angles[:, None] if places.dim() == 2 else angles
     return angles.cos(), angles.sin()
 
 

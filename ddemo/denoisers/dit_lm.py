@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ddemo.denoisers.blocks import InBlocks, block_attention
+from ddemo.denoisers.caches import NO_CACHES, Beside, Layers
 from ddemo.denoisers.dit import DiT
 from ddemo.denoisers.masked_lm import STRIDE, MaskedLMDenoiser
 
@@ -103,8 +104,36 @@ class BlockDiTDenoiser(InBlocks, DiTDenoiser):
     at. Blocks are counted from the first noised position, so that a prompt may have any length (positions are
     rotary, and only differences of places matter).
 
+    A network that is told the time has no cache: its keys and values change with it.
+
     Source: Arriola et al. 2025 (BD3-LM, arXiv 2503.09573).
     """
+
+    def __init__(self, *settings, **more):
+        super().__init__(*settings, **more)
+        self.caches = NO_CACHES if self.takes_time else self.caches
+
+    @property
+    def kept_bytes(self) -> int:
+        shape = self.model.shape
+        return shape.blocks * 2 * shape.width * self.model.blocks[0].attn_qkv.weight.dtype.itemsize
+
+    def _network(
+        self, tokens: Tensor, places: Tensor, held: Tensor | None, attend: Tensor | None
+    ) -> tuple[Tensor, Layers]:
+        """See `Caching._network`."""
+        beside = Beside(held)
+        return self.model(tokens, self._untold(len(tokens)), places, attend, beside), beside.new
+
+    def _logits(self, vectors: Tensor) -> Tensor:
+        padded = self._in_strides(vectors)
+        owners = torch.zeros(len(padded), dtype=torch.int64, device=self.device)
+        return self._read(self.model.project(padded, self._untold(1), owners)[: len(vectors)].float())
+
+    def _untold(self, count: int) -> Tensor:
+        """The condition of rows that are told no time, at least one for each row."""
+        count += -count % STRIDE if self.device.type == "cpu" else 0  # see `_in_strides`
+        return self.model.condition(torch.zeros(count, device=self.device))
 
     def _attend(self, times: Tensor, lengths: Tensor, beside_clean: bool) -> Tensor:
         return block_attention(times, lengths, self.block_length, beside_clean)

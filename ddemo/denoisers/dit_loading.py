@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ddemo.denoisers.caches import BY_BLOCKS, NO_CACHES, CacheKinds
 from ddemo.denoisers.codec import TextCodec
 from ddemo.denoisers.dit import DiT, Shape
 from ddemo.denoisers.dit_lm import BlockDiTDenoiser, DiTDenoiser, ScoreDiTDenoiser, UniformDiTDenoiser
@@ -78,6 +79,11 @@ def canvas_limit(directory: Path, config: dict) -> int:
     return limit
 
 
+def caches(directory: Path, config: dict) -> CacheKinds:
+    """The caches by blocks that its denoiser can keep: those of BD3-LM, where it is not told the time."""
+    return BY_BLOCKS if block_length(directory, config) and not _told_time(config) else NO_CACHES
+
+
 def block_length(directory: Path, config: dict) -> int:
     """Tokens that BD3-LM is to fill together; 0 for the other families."""
     if kind_of(config) != "bd3lm" or not config.get("cross_attn", True):
@@ -141,15 +147,21 @@ def load(
     }
     model.load_state_dict(tensors, assign=True)
     model.requires_grad_(False)
-    told = KINDS[kind].told_time
-    told = bool(config.get("time_conditioning", kind == "udlm")) if told is None else told
     made = _denoiser(kind, block_length(directory, config))
-    denoiser = made(model, directory.name, codec.mask_id, canvas_limit, codec.vocab_size, takes_time=told)
+    settings = (model, directory.name, codec.mask_id, canvas_limit, codec.vocab_size)
+    denoiser = made(*settings, takes_time=_told_time(config))
     if block_length(directory, config) and codec.tokenizer.bos_token_id is not None:
         denoiser.before = (codec.tokenizer.bos_token_id,)  # as the published sampler sets the first token
         denoiser.openers = frozenset(denoiser.before)
     denoiser.checks = tuple(_self_checks(denoiser, len(expected)))
     return denoiser
+
+
+def _told_time(config: dict) -> bool:
+    """Whether the network is told the noise level."""
+    kind = kind_of(config)
+    told = KINDS[kind].told_time
+    return bool(config.get("time_conditioning", kind == "udlm")) if told is None else told
 
 
 def _denoiser(kind: str, block: int) -> Callable[..., DiTDenoiser]:

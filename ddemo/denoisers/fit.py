@@ -20,6 +20,8 @@ COPIES = 7
 # Tensors of a layer that are alive together, in the widths of the network: the residual stream, its normalised copy,
 # query, key, value and answer of the attention; and of the feed-forward part: gate, value and their product.
 STREAMS, HIDDENS = 6, 3
+# Keys and values of a lane: those that it keeps, and those of a pass, where all lanes' are laid side by side.
+CACHE_COPIES = 2
 TIGHT = 0.8  # of the free memory: beyond it, other programs are squeezed
 ITEM = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}  # bytes of a number
 LENGTHS = (4096, 2048, 1024, 512, 256, 128, 64, 32)
@@ -97,7 +99,8 @@ class Use:
             raise ValueError(f"length and lanes must be 1 or more, not {self.length} and {self.lanes}")
 
     def __str__(self) -> str:
-        return f"{self.dtype}, {self.lanes} lane{'s' if self.lanes > 1 else ''} of {self.length:,} tokens"
+        cache = " with a cache" if self.cached else ""
+        return f"{self.dtype}, {self.lanes} lane{'s' if self.lanes > 1 else ''} of {self.length:,} tokens{cache}"
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ def need_of(size: Size, use: Use) -> Need:
         weights=size.numbers * item,
         activations=rows * item * (STREAMS * size.width + HIDDENS * size.hidden),
         logits=rows * 4 * COPIES * size.vocabulary,
-        cache=rows * item * size.layers * size.kept if use.cached else 0,
+        cache=CACHE_COPIES * rows * item * size.layers * size.kept if use.cached else 0,
     )
 
 

@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from ddemo.denoisers import decoder_loading, dit_loading, exact_world, hub, latent_lm
 from ddemo.denoisers.base import Denoiser
+from ddemo.denoisers.caches import NO_CACHES, CacheKinds
 from ddemo.denoisers.catalog import catalog
 from ddemo.denoisers.codec import TextCodec
 from ddemo.denoisers.fit import Fit, Use, bytes_of, fit, free_memory, in_bytes, size_of_directory
@@ -104,6 +105,7 @@ class Checkpoint:
             "vocab_size": str(self.codec.vocab_size),
             "max_length": str(self.denoiser.max_length),
             "process": self.denoiser.process,
+            **({"caches": caches.word} if (caches := getattr(self.denoiser, "caches", NO_CACHES)).kinds else {}),
         }
 
 
@@ -118,6 +120,7 @@ class Family:
             have in memory. Raises InputError for damaged files.
         read_codec: (directory, config) -> the text codec, for a family whose checkpoints may bring no tokenizer.
         canvas_limit: (directory, config) -> the longest canvas, for a family whose config.json names it otherwise.
+        caches: (directory, config) -> the caches by blocks that its denoisers can keep, for a family that has any.
     """
 
     processes: tuple[str, ...]
@@ -125,6 +128,7 @@ class Family:
     load: Callable[[Path, TextCodec, str, int, torch.device, torch.dtype], tuple[Denoiser, torch.dtype]]
     read_codec: Callable[[Path, dict], TextCodec] | None = None
     canvas_limit: Callable[[Path, dict], int] | None = None
+    caches: Callable[[Path, dict], CacheKinds] | None = None
 
 
 def find_checkpoint(name: str) -> Path:
@@ -276,6 +280,14 @@ def canvas_limit_of(directory: Path) -> int:
     return limit
 
 
+@_named
+def caches_of(directory: Path) -> CacheKinds:
+    """What caches by blocks its denoiser will keep, as config.json tells."""
+    config = _read_config(directory)
+    told = _family_of(directory, config).caches
+    return told(directory, config) if told else NO_CACHES
+
+
 def companions_of(checkpoint: Checkpoint) -> list[Path]:
     """The directories of a checkpoint and of the shipped ones that have the same tokens as it."""
     shipped = sorted(path.parent for path in SHIPPED.glob("*/config.json") if path.parent.name != checkpoint.id)
@@ -398,10 +410,19 @@ FAMILIES = {  # by the model_type of config.json
     latent_lm.MODEL_TYPE: Family(("gaussian",), TextCodec, _load_latent_lm),
 }
 DIT_FAMILIES = {
-    name: Family((kind.process,), TextCodec, _load_dit, dit_loading.read_codec, dit_loading.canvas_limit)
+    name: Family(
+        (kind.process,), TextCodec, _load_dit, dit_loading.read_codec, dit_loading.canvas_limit, dit_loading.caches
+    )
     for name, kind in dit_loading.KINDS.items()
 }
-DECODERS = Family(("absorbing",), TextCodec, _load_decoder, decoder_loading.read_codec, decoder_loading.canvas_limit)
+DECODERS = Family(
+    ("absorbing",),
+    TextCodec,
+    _load_decoder,
+    decoder_loading.read_codec,
+    decoder_loading.canvas_limit,
+    decoder_loading.caches,
+)
 
 
 def _family_of(directory: Path, config: dict) -> Family:

@@ -31,7 +31,7 @@ from ddemo.quality.running import (
 )
 from ddemo.quality.tables import cell, markdown, percent
 from ddemo.sampling import SAMPLERS, Clock, FillRules, Lane, SamplerConfig, check_process, denoise
-from ddemo.sampling.loop import forward
+from ddemo.sampling.loop import Request, forward
 from ddemo.sampling.samplers.definition import BY_CLOCK
 from ddemo.settings import default_sampler
 
@@ -341,7 +341,7 @@ def _run(checkpoint: Checkpoint, lanes: Sequence[Lane], together: int) -> Tensor
 def own_probability(checkpoint: Checkpoint, tokens: Tensor) -> Tensor:
     """[L] float64: how probable each token is to the model, asked where it stands; one call."""
     everywhere, clean = torch.ones(len(tokens), dtype=torch.bool), torch.zeros(len(tokens))
-    [logits] = forward(checkpoint.denoiser, [(tokens, everywhere, clean)])
+    [logits] = forward(checkpoint.denoiser, [Request(tokens, everywhere, clean)])
     return _probability(checkpoint, logits, tokens)
 
 
@@ -351,7 +351,7 @@ def probability_when_masked(checkpoint: Checkpoint, tokens: Tensor) -> Tensor:
     here = torch.eye(len(tokens), dtype=torch.bool)
     masked = tokens.masked_fill(here, checkpoint.codec.mask_id)  # [L, L]
     times = torch.full((len(tokens),), 1.0 / len(tokens))
-    logits = forward(checkpoint.denoiser, [(row, at, times) for row, at in zip(masked, here, strict=True)])
+    logits = forward(checkpoint.denoiser, [Request(row, at, times) for row, at in zip(masked, here, strict=True)])
     return _probability(checkpoint, torch.cat(list(logits)), tokens)
 
 

@@ -1,7 +1,7 @@
 """Select, draw, step: the samplers, their settings, the one denoising loop and the engine that runs it."""
 
 from ddemo.sampling.canvas import Canvas, read_text
-from ddemo.sampling.clock import Clock, check_process, fresh_clock
+from ddemo.sampling.clock import Clock, caches_of, check_cache, check_process, fresh_clock
 from ddemo.sampling.config import SamplerConfig
 from ddemo.sampling.engine import Engine
 from ddemo.sampling.frame import Frame
@@ -20,6 +20,8 @@ __all__ = [
     "Lane",
     "Sampler",
     "SamplerConfig",
+    "caches_of",
+    "check_cache",
     "check_process",
     "denoise",
     "fresh_clock",

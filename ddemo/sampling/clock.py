@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ddemo.denoisers.base import Denoiser
+from ddemo.denoisers.caches import NO_CACHES, NONE, CacheKinds
 from ddemo.errors import InputError
 from ddemo.processes import LINEAR, SCHEDULES, Schedule
 from ddemo.sampling.canvas import Canvas
@@ -191,8 +192,24 @@ def check_process(config: SamplerConfig, process: str, name: str) -> None:
         raise InputError(f"guidance must be 0 for {name}: a prompt is left out by masking it, and it has no masks.")
     if process != "absorbing" and config.block_length:
         raise InputError(f"block_length must be 0 for {name}: a block waits as masks for its turn, and it has none.")
+    if process != "absorbing":
+        check_cache(config, NO_CACHES, name)
     if process != "absorbing" and config.end_of_text == "stop":
         raise InputError(
             f"end_of_text must be one of allow, suppress for {name}, not 'stop': a token that ends the text may be "
             "noise there until the last step."
         )
+
+
+def check_cache(config: SamplerConfig, caches: CacheKinds, name: str) -> None:
+    """Raise InputError when checkpoint `name` cannot keep what the settings ask to be kept."""
+    allowed = (NONE, *caches.kinds)
+    if config.cache in allowed:
+        return
+    reason = "nothing after a block is looked at" if caches.kinds else "its network keeps no keys and values"
+    raise InputError(f"cache must be {' or '.join(allowed)} for {name}, not {config.cache!r}: {reason}.")
+
+
+def caches_of(denoiser: Denoiser) -> CacheKinds:
+    """What caches a denoiser can keep."""
+    return getattr(denoiser, "caches", NO_CACHES)

@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, get_args
 
+from ddemo.denoisers.caches import CACHES, NONE
 from ddemo.errors import InputError
 from ddemo.processes import SCHEDULES
 from ddemo.sampling.samplers import KNOBS, SAMPLERS, Knob
@@ -36,6 +37,9 @@ class SamplerConfig:
         block_length: masks are filled block by block of this many, from left to right; 0 is one block.
         guidance: w of classifier-free guidance by the prompt, l_u + (w + 1) (l_c - l_u); 0 is off. Source: Nie et al.
             2024 (SMDM, arXiv 2410.18514).
+        cache: what is kept of the text around a block while it is filled: "none", "prefix" for what stands before it,
+            "dual" for what stands after it as well. Exact or approximate, as `denoiser.caches` says. Source: Wu et
+            al. 2025 (Fast-dLLM, arXiv 2505.22618).
         end_of_text: whether a token that ends the text may be drawn ("allow"), never ("suppress"), only after all
             else ("late"), or ends the run ("stop").
 
@@ -54,6 +58,7 @@ class SamplerConfig:
     block_length: int = 0
     guidance: float = 0.0
     end_of_text: str = "allow"
+    cache: str = NONE
     schedule: str | None = None
     order_temperature: float | None = None
     mask_schedule: str | None = None
@@ -80,6 +85,7 @@ class SamplerConfig:
         _check_whole("block_length", self.block_length, 0, MAX_BLOCK)
         _check_number("guidance", self.guidance, 0.0, 100.0)
         _check_choice("end_of_text", self.end_of_text, ENDS)
+        _check_choice("cache", self.cache, CACHES)
         for name in KNOBS:
             self._settle(name)
         self._check_together()

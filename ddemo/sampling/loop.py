@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,9 +11,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ddemo.denoisers.base import Denoiser
+from ddemo.denoisers.caches import NONE, BlockCache
 from ddemo.sampling.belief import Belief
 from ddemo.sampling.canvas import Canvas
-from ddemo.sampling.clock import Clock, Plan, Stage, check_process, fresh_clock
+from ddemo.sampling.clock import Clock, Plan, Stage, caches_of, check_cache, check_process, fresh_clock
 from ddemo.sampling.config import SamplerConfig
 from ddemo.sampling.frame import Frame
 from ddemo.sampling.latents import Latents, from_noise
@@ -24,7 +26,20 @@ log = logging.getLogger(__name__)
 
 WITHOUT_FLOAT64 = ("mps",)  # there, beliefs are kept and reduced on the CPU
 
-Request = tuple[Tensor, Tensor, Tensor]  # a row of the denoiser's call: tokens (or latents), wanted, times
+
+class Request(NamedTuple):
+    """A row of the denoiser's call.
+
+    Attributes:
+        held: [L] tokens, or latents.
+        wanted, times: [L], as the denoiser takes them.
+        cache: keys and values of the row; None for none.
+    """
+
+    held: Tensor
+    wanted: Tensor
+    times: Tensor
+    cache: BlockCache | None = None
 
 
 @dataclass(eq=False)
@@ -45,6 +60,8 @@ class Lane:
             began, and must be given after it. None under other noise.
         cancelled: set it to end the lane before its next step.
         failure: what went wrong, if anything did; the lane has then ended.
+        caches: keys and values of the current block, one for each row that a step asks with; under way only. They
+            follow from where the segment began and what stands, so a lane that goes on from a trace needs none.
     """
 
     canvas: Canvas
@@ -59,6 +76,7 @@ class Lane:
     latents: Latents | None = None
     cancelled: bool = False
     failure: Exception | None = None
+    caches: list[BlockCache] = field(default_factory=list, repr=False)
     belief: Belief | None = field(default=None, repr=False)
     stage: Stage | None = field(default=None, repr=False)
     plan: Plan | None = field(default=None, repr=False)
@@ -81,6 +99,12 @@ class Lane:
 
     def prepared(self, denoiser: Denoiser) -> bool:
         """Work out the next step; False when there is none, because the lane is done, was cancelled or has failed."""
+        if not self._goes_on(denoiser):
+            self.caches = []  # the largest part of a lane
+            return False
+        return True
+
+    def _goes_on(self, denoiser: Denoiser) -> bool:
         if self.cancelled or self.failure is not None:
             return False
         try:
@@ -93,10 +117,11 @@ class Lane:
         """Whether no step is left to take.
 
         Raises:
-            InputError: as `check_process`.
+            InputError: as `check_process` and `check_cache`.
         """
         if self.plan is None:
             check_process(self.config, denoiser.process, denoiser.id)
+            check_cache(self.config, caches_of(denoiser), denoiser.id)
             self.plan = Plan(self, denoiser)
         return self.plan.done(self.step, self.tokens)
 
@@ -182,22 +207,44 @@ def requests(lane: Lane, wanted: Tensor, mask_id: int) -> list[Request]:
     if not bool(wanted.any()):
         return []
     if lane.latents is not None:
-        return [(lane.latents.points, wanted, lane.latents.times(lane.stage.t))]
+        return [Request(lane.latents.points, wanted, lane.latents.times(lane.stage.t))]
     share = lane.plan.noised_share(lane.stage, lane.tokens)
     times = torch.full((len(wanted),), share).masked_fill_(lane.canvas.fixed, 0.0)
-    versions = [lane.tokens]
-    if lane.config.guidance and bool(lane.canvas.fixed.any()):
-        versions.append(lane.tokens.masked_fill(lane.canvas.fixed, mask_id))
-    return [(tokens, wanted, times) for tokens in versions]
+    versions = _versions(lane, lane.tokens, mask_id)
+    caches: Sequence[BlockCache | None] = [None] * len(versions)
+    if lane.config.cache != NONE:
+        caches = lane.caches = _caches_now(lane, mask_id)
+    return [Request(tokens, wanted, times, cache) for tokens, cache in zip(versions, caches, strict=True)]
+
+
+def _versions(lane: Lane, tokens: Tensor, mask_id: int) -> list[Tensor]:
+    """The canvas as each row of a step shows it: under guidance, also with the prompt masked."""
+    guides = lane.config.guidance and bool(lane.canvas.fixed.any())
+    return [tokens, tokens.masked_fill(lane.canvas.fixed, mask_id)] if guides else [tokens]
+
+
+def _caches_now(lane: Lane, mask_id: int) -> list[BlockCache]:
+    """The caches of the lane's block, a row each; those that it has already where they are still of this canvas.
+
+    A block is untouched until its turn comes. So the canvas where it began is, inside the block, the one where the
+    segment began, and around it the one that stands: a cache is never of another text.
+    """
+    block = lane.stage.open
+    began = _versions(lane, torch.where(block, lane.canvas.tokens, lane.tokens), mask_id)
+    if not lane.caches:
+        return [BlockCache(lane.config.cache, tokens, block) for tokens in began]
+    return [cache.following(tokens, block) for cache, tokens in zip(lane.caches, began, strict=True)]
 
 
 def forward(denoiser: Denoiser, rows: Sequence[Request]) -> Sequence[Tensor]:
     """Logits [N_i, V] for each row, in one call."""
     if not rows:
         return []
-    held, wanted, times = (pad_sequence(column, batch_first=True) for column in zip(*rows, strict=True))
-    lengths = torch.tensor([len(row[0]) for row in rows])
-    logits = denoiser(held, times, lengths, wanted)
+    held, wanted, times = (pad_sequence([row[column] for row in rows], batch_first=True) for column in range(3))
+    lengths = torch.tensor([len(row.held) for row in rows])
+    caches = [row.cache for row in rows]
+    told = (caches,) if any(cache is not None for cache in caches) else ()
+    logits = denoiser(held, times, lengths, wanted, *told)
     if logits.device.type in WITHOUT_FLOAT64:
         logits = logits.cpu()
     return logits.split(wanted.sum(-1).tolist())

@@ -21,8 +21,8 @@ def denoise_plainly(
 
     The step rule and its random numbers are those of `denoise`. What differs is what the published loops do (MDLM,
     LLaDA, Dream, MaskGIT): the vocabulary projection runs at every position, probabilities are normalised in float64
-    there, and the denoiser is called again when nothing has changed. They tell nothing of what they saw, so frames
-    hold what was written only.
+    there, the denoiser is called again when nothing has changed, and no keys and values are kept. They tell nothing
+    of what they saw, so frames hold what was written only.
 
     With the numbers of `denoise`, tokens are the same unless a float32 rounding decides: a uniform number within 1e-7
     of the border between two tokens, or two positions whose confidences agree to that. Given a generator in `race`,
@@ -39,7 +39,7 @@ def _step(denoiser: Denoiser, lane: Lane, rules: FillRules, race: torch.Generato
     positions = lane.asks(denoiser.mask_id).nonzero().squeeze(-1)
     everywhere = torch.ones_like(lane.canvas.fixed)
     rows = requests(lane, everywhere, denoiser.mask_id)
-    logits = guided([forward(denoiser, [row])[0] for row in rows], lane)
+    logits = guided([forward(denoiser, [row._replace(cache=None)])[0] for row in rows], lane)
     lane.nfe += len(rows)
     logits = rules.apply(logits, lane.canvas.spacing, lane.config.end_of_text)
     p = torch.softmax(logits.double(), -1)

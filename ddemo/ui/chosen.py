@@ -95,7 +95,7 @@ def asks_of(resident: Resident):
 
 
 def kind_of(resident: Resident) -> Kind:
-    return Kind(resident.process, len(resident.codec.ends) > 0)
+    return Kind(resident.process, len(resident.codec.ends) > 0, resident.caches)
 
 
 def kept_text(text: Any, length: Any, resident: Resident) -> tuple[str, int | float]:

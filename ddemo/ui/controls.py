@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from ddemo.compare.questions import NOISE
+from ddemo.denoisers.caches import BOTH_WAYS, BY_BLOCKS, NO_CACHES, NONE, CacheKinds
 from ddemo.errors import InputError
 from ddemo.sampling import SAMPLERS, Sampler, SamplerConfig
 from ddemo.sampling.samplers import of_process
@@ -14,20 +15,30 @@ from ddemo.settings import SETTINGS, Usual, about_seed, choices_for, settings_of
 from ddemo.ui.about import About
 from ddemo.ui.choices import FreeDropdown
 
-CHOICE, DRAW = "sampler", "draw"
-OF_ANY_RUN = ("temperature", "top_k", "top_p", "block_length", "guidance", "end_of_text", "seed")  # folded away
+CHOICE, DRAW, CACHE = "sampler", "draw", "cache"
+OF_ANY_RUN = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "block_length",
+    CACHE,
+    "guidance",
+    "end_of_text",
+    "seed",
+)  # folded away
+WITH_CACHE = ", cache "  # in a kind's key; what a sampler shows does not depend on it
 STEPS = {"temperature": 0.1, "top_p": 0.05}  # of the arrows in a field
 # Runs in the browser, so that settings are there at once: the table holds what each sampler shows for each kind of
 # checkpoint. What a visitor typed stays, unless the checkpoint recommends a value with this sampler, or the sampler
 # brings its own or does not know the one that is held.
 SHOW = """((of, names) => (chosen, sampler, ...held) => {
   const {kind, usual} = JSON.parse(chosen);
-  return (of[kind][sampler] || []).map((update, at) => {
+  return (of[kind.split(CACHE)[0]][sampler] || []).map((update, at) => {
     if (usual.sampler === sampler && names[at] in usual) return {...update, value: usual[names[at]]};
     const known = !update.choices || update.choices.some(([, value]) => value === held[at]);
     return 'value' in update || known ? update : {...update, value: update.choices[0][1]};
   });
-})"""
+})""".replace("CACHE", json.dumps(WITH_CACHE))
 
 
 class Kind(NamedTuple):
@@ -36,21 +47,35 @@ class Kind(NamedTuple):
     Attributes:
         process: the noise that it reverses.
         can_end: whether it has a token that ends a text.
+        caches: what it can keep while a block is filled.
     """
 
     process: str
     can_end: bool
+    caches: CacheKinds = NO_CACHES
 
     @property
     def key(self) -> str:
-        return self.process if self.can_end else f"{self.process}, endless"
+        ends = "" if self.can_end else ", endless"
+        return self.process + ends + (WITH_CACHE + self.caches.word if self.caches.kinds else "")
 
     def read_by(self, sampler: Sampler) -> tuple[str, ...]:
         """Names of the settings that change what a sampler does."""
-        return settings_of(sampler, self.process, self.can_end)
+        return settings_of(sampler, self.process, self.can_end, bool(self.caches.kinds))
+
+    def cache_choices(self) -> list[tuple[str, str]]:
+        """The caches that it can keep, each with whether it is exact."""
+        return [(NONE, NONE), *((f"{name} ({self.caches.word})", name) for name in self.caches.kinds)]
 
 
-KINDS = {kind.key: kind for process in NOISE for kind in (Kind(process, True), Kind(process, False))}
+PLAIN_KINDS = tuple(Kind(process, can_end) for process in NOISE for can_end in (True, False))
+KINDS = {kind.key: kind for kind in PLAIN_KINDS}
+KINDS |= {
+    kind.key: kind
+    for can_end in (True, False)
+    for caches in (BOTH_WAYS, BY_BLOCKS)
+    for kind in [Kind("absorbing", can_end, caches)]
+}
 
 
 @dataclass
@@ -95,12 +120,14 @@ class Controls:
     def _made(self, name: str, sampler: Sampler) -> gr.components.Component:
         setting = SETTINGS[name]
         shown = {"value": setting.default, "label": setting.label} | shown_of(name, sampler, self.first)
-        shown.pop("choices", None)  # all of them at first: the server knows no others afterwards
+        choices = shown.pop("choices", None)  # all of them at first: the server knows no others afterwards
         shown |= {"value": self.usual.settings[name]} if name in self.usual.settings else {}
         shown |= {"min_width": 120, "elem_id": self.place + name.replace("_", "-")}
         shown["elem_classes"] = ["dd-setting", f"dd-of-{name.replace('_', '-')}"]
         if name == CHOICE:
             return FreeDropdown(**shown | sampler_choice(self.usual) | {"min_width": 240})
+        if name == CACHE:
+            return FreeDropdown(**shown | {"choices": choices or [(NONE, NONE)], "min_width": 200})
         if name == DRAW:
             return gr.Radio(**shown | {"choices": list(setting.choices), "min_width": 180})
         if setting.choices:
@@ -113,11 +140,11 @@ class Controls:
         Args:
             chosen: what the page knows of the visitor's checkpoint (`ddemo.ui.chosen.about`).
         """
-        others = [name for name in self.names if name != CHOICE]
+        others = [name for name in self.names if name not in (CHOICE, CACHE)]  # a cache is the same for all samplers
         controls = [self.inputs[name] for name in others]
         table = {
             kind.key: {sampler.name: _updates(others, sampler, kind) for sampler in of_process(kind.process)}
-            for kind in KINDS.values()
+            for kind in PLAIN_KINDS
         }
         self.inputs[CHOICE].change(
             None,
@@ -170,6 +197,8 @@ def shown_of(name: str, sampler: Sampler, kind: Kind) -> dict[str, Any]:
     update: dict[str, Any] = {"visible": name in kind.read_by(sampler)}
     if not update["visible"] or name == CHOICE:
         return update
+    if name == CACHE:
+        return update | {"value": NONE, "choices": [list(choice) for choice in kind.cache_choices()]}
     if knob := sampler.knob(name):
         update |= {"label": knob.label, "value": knob.default}
     if SETTINGS[name].choices:

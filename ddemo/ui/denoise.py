@@ -10,7 +10,7 @@ import gradio as gr
 
 from ddemo import runs
 from ddemo.errors import InputError
-from ddemo.sampling import SamplerConfig, check_process, read_text
+from ddemo.sampling import SamplerConfig, check_cache, check_process, read_text
 from ddemo.sampling.canvas import MaskRun, parse_markers, read_chat, read_draft
 from ddemo.trace import Trace
 from ddemo.ui.chosen import Header, asks_of, kept_text, kind_of, only_if_new, tries_of
@@ -229,6 +229,7 @@ class _Wiring:
             request = runs.checked_request("" if turns else text or "", length or 0)
             # All that can be said without the weights is said before waiting for them.
             check_process(config, resident.process, resident.id)
+            check_cache(config, resident.caches, resident.id)
             given = (turns, request[1]) if turns else request
             (read_chat if turns else read_text)(*given, resident.codec, resident.max_length)
             yield from self._wait_for(resident)

@@ -114,6 +114,7 @@ def facts_of(checkpoint: dict[str, str], config: SamplerConfig) -> list[tuple[st
     for name in settings_of(sampler, checkpoint.get("process", "absorbing")):
         if name in TOLD or settings[name] != usual[name]:
             value = sampler.title if name == "sampler" else str(settings[name])
+            value += f" ({checkpoint['caches']})" if name == "cache" and "caches" in checkpoint else ""
             facts.append((SETTINGS[name].label, value))
     return facts
 

@@ -14,7 +14,15 @@ from ddemo.compare.lanes import pace_of
 from ddemo.denoisers import Checkpoint, TextCodec, find_checkpoint, load_checkpoint, load_codec
 from ddemo.denoisers.fit import CANVAS, LANES, Fit, used_memory
 from ddemo.denoisers.hub import id_of
-from ddemo.denoisers.loading import canvas_limit_of, fit_of, pick_device, pick_dtype, process_of, recommended_of
+from ddemo.denoisers.loading import (
+    caches_of,
+    canvas_limit_of,
+    fit_of,
+    pick_device,
+    pick_dtype,
+    process_of,
+    recommended_of,
+)
 from ddemo.errors import InputError
 from ddemo.sampling import Engine, FillRules
 from ddemo.settings import Usual
@@ -30,8 +38,8 @@ class _Held(NamedTuple):
 class Resident:
     """Loads one checkpoint in the background and hands it out when it is there.
 
-    Its codec, its limit, its noise process and how it is usually run are read at construction, which is quick: the
-    page is there and text can be shown as tokens before the weights have come.
+    Its codec, its limit, its noise process, its caches and how it is usually run are read at construction, which is
+    quick: the page is there and text can be shown as tokens before the weights have come.
 
     Attributes:
         room: gives a context in which this resident may load, once there is memory for it; set by its shelf.
@@ -49,6 +57,7 @@ class Resident:
         self.codec: TextCodec = load_codec(self.directory)
         self.max_length = canvas_limit_of(self.directory)
         self.process = process_of(self.directory)
+        self.caches = caches_of(self.directory)
         self.usual = Usual.of(self.process, recommended_of(self.directory))
         self.room: Callable[[Resident], AbstractContextManager] = nullcontext
         self.force, self.dtype = force, dtype

@@ -7,10 +7,12 @@ import torch
 
 from ddemo import runs
 from ddemo.compare import CostLimit, LanePlan, cost_of, set_up
-from ddemo.compare.lanes import COPIES, GONE_WRONG, in_bytes
+from ddemo.compare.lanes import CACHE_COPIES, COPIES, GONE_WRONG, in_bytes
 from ddemo.compare.questions import QUESTIONS
+from ddemo.denoisers import load_checkpoint
 from ddemo.errors import InputError
 from ddemo.sampling import Engine, FillRules, SamplerConfig, loop
+from tests.denoisers import decoder_checkpoints
 
 TEXT = "The old sailor [MASK:6] into the sea."
 
@@ -130,3 +132,13 @@ def test_several_texts_have_all_lanes_each(tiny):
 def test_bytes_for_people():
     assert [in_bytes(n) for n in (10, 2_400_000, 1_500_000_000)] == ["1 MB", "2 MB", "1.5 GB"]
     assert SamplerConfig().candidates == 5  # which the cost of a frame above counts
+
+
+def test_keys_and_values_that_are_kept_cost_memory(tmp_path):
+    checkpoint = load_checkpoint(str(decoder_checkpoints.write("llada", tmp_path / "llada")), device="cpu")
+    costs = {}
+    for kind in ("none", "dual"):
+        plans = [LanePlan("a", config=SamplerConfig(block_length=4, cache=kind, guidance=g)) for g in (0.0, 1.0)]
+        costs[kind] = cost_of(checkpoint, set_up(checkpoint, ["abc"], 8, plans).runs).memory
+    rows, tokens, layers, of_a_token = 3, 11, decoder_checkpoints.LAYERS, 2 * decoder_checkpoints.WIDTH * 4
+    assert costs["dual"] - costs["none"] == CACHE_COPIES * rows * tokens * layers * of_a_token

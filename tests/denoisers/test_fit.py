@@ -10,6 +10,7 @@ import torch
 from ddemo.denoisers import load_checkpoint, loading
 from ddemo.denoisers.catalog import catalog
 from ddemo.denoisers.fit import (
+    CACHE_COPIES,
     COPIES,
     Size,
     Use,
@@ -90,7 +91,7 @@ def test_a_download_is_sized_by_the_hubs_count_else_by_its_bytes():
 def test_a_need_is_the_sum_of_its_parts():
     size = Size(numbers=10, vocabulary=7, width=4, hidden=16, layers=3, kept=8)
     need = need_of(size, Use("bfloat16", 5, 2, cached=True))
-    assert (need.weights, need.logits, need.cache) == (20, 5 * 2 * 4 * COPIES * 7, 5 * 2 * 2 * 3 * 8)
+    assert (need.weights, need.logits, need.cache) == (20, 5 * 2 * 4 * COPIES * 7, CACHE_COPIES * 5 * 2 * 2 * 3 * 8)
     assert need.total == need.weights + need.activations + need.logits + need.cache
     assert need_of(size, Use("bfloat16", 5, 2)).cache == 0
 

@@ -13,7 +13,7 @@ import gradio as gr
 import pytest
 
 from ddemo.denoisers import Checkpoint
-from ddemo.sampling import Engine, FillRules
+from ddemo.sampling import Engine, FillRules, caches_of
 from ddemo.settings import Usual
 from ddemo.ui.chosen import kind_of
 from ddemo.ui.controls import Controls
@@ -67,6 +67,7 @@ class HeldCheckpoint:
         self.id, self.codec, self.directory = checkpoint.id, checkpoint.codec, checkpoint.directory
         self.max_length = checkpoint.denoiser.max_length
         self.process = checkpoint.denoiser.process
+        self.caches = caches_of(checkpoint.denoiser)
         self.usual = Usual.of(self.process)
         self.engine = Engine(checkpoint.denoiser, FillRules.of(checkpoint.codec))
 

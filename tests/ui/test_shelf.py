@@ -9,16 +9,17 @@ import pytest
 from ddemo.denoisers import find_checkpoint
 from ddemo.denoisers.loading import SHIPPED
 from ddemo.errors import InputError
+from ddemo.sampling.samplers import of_process
 from ddemo.settings import Usual
 from ddemo.ui import resident as resident_module
 from ddemo.ui import shelf as shelf_module
 from ddemo.ui.chosen import about, kept_text, kind_of
 from ddemo.ui.compare import Layout
-from ddemo.ui.controls import CHOICE, KINDS, Controls, Kind
+from ddemo.ui.controls import CHOICE, KINDS, Controls, Kind, shown_of
 from ddemo.ui.denoise import DenoiseTab
 from ddemo.ui.examples import TRY
 from ddemo.ui.shelf import Shelf
-from tests.denoisers import dit_checkpoints
+from tests.denoisers import decoder_checkpoints, dit_checkpoints
 from tests.ui.conftest import HeldCheckpoint, denoise_tab_of_names
 
 TEXT = "The old sailor [MASK:5] into the sea."
@@ -145,6 +146,22 @@ def test_a_kind_tells_what_its_samplers_read():
     for process in ("absorbing", "uniform", "gaussian"):
         ends, endless = Kind(process, True), Kind(process, False)
         assert KINDS[ends.key] == ends and KINDS[endless.key] == endless and ends.key != endless.key
+
+
+def test_a_cache_is_offered_where_one_can_be_kept_and_says_whether_it_is_exact(tmp_path):
+    offered = {}
+    for name in ("llada", "a2d-qwen3-bd3lm"):
+        resident = Shelf.of(str(decoder_checkpoints.write(name, tmp_path / name)), "cpu").default
+        kind = kind_of(resident)
+        assert KINDS[kind.key] == kind and "cache" in kind.read_by(resident.usual.sampler)
+        told = shown_of("cache", resident.usual.sampler, kind)
+        assert told["visible"] and told["value"] == "none"
+        offered[name] = [tuple(choice) for choice in told["choices"]]
+    both = [("none", "none"), ("prefix (approximate)", "prefix"), ("dual (approximate)", "dual")]
+    assert offered == {"llada": both, "a2d-qwen3-bd3lm": [("none", "none"), ("prefix (exact)", "prefix")]}
+    for process in ("absorbing", "uniform", "gaussian"):
+        kind = Kind(process, True)
+        assert all("cache" not in kind.read_by(sampler) for sampler in of_process(process))
 
 
 def test_a_checkpoint_is_found_by_its_directory():

@@ -12,7 +12,7 @@ import gradio as gr
 from ddemo.errors import InputError
 from ddemo.permalink import EDITED, Permalink, read_fragment
 from ddemo.runs import made_elsewhere
-from ddemo.sampling import check_process
+from ddemo.sampling import check_cache, check_process
 from ddemo.snippets import snippets_of
 from ddemo.trace import LARGEST_FILE, Trace
 from ddemo.ui.chosen import Header, about
@@ -133,6 +133,7 @@ class Desk:
             link = read_fragment(_data_of(event).get("fragment"))
             resident = self.shelf.get(link.checkpoint)
             check_process(link.config, resident.process, resident.id)
+            check_cache(link.config, resident.caches, resident.id)
         except InputError as problem:
             return {self.tab.notice: tell(str(problem), "error"), self.asked: None}
         settings = link.config.as_dict()
