@@ -173,4 +173,4 @@ def test_a_checkpoint_that_can_read_none_of_the_texts_offers_a_blank_page(tab, t
     resident = Shelf.of([str(dit_checkpoints.write("mdlm", tmp_path / "letters"))], "cpu").default
     updates = tab.switched(resident, TEXT, 7)
     shown = [updates[chip]["value"] for chip in tab.chips if updates[chip]["visible"]]
-    assert shown == ["Blank page"] and updates["text"] == "", "the text was one that it cannot read"
+    assert shown == ["Blank page"] and updates["text"]["value"] == "", "the text was one that it cannot read"
