@@ -24,13 +24,13 @@ from ddemo.settings import Usual
 from ddemo.ui import build_demo
 from ddemo.ui.chosen import about
 from ddemo.ui.controls import CHOICE, KINDS, Controls
-from ddemo.ui.denoise import DenoiseTab
 from ddemo.ui.models import table
 from ddemo.ui.models.desk import Desk, Errand, leave
 from ddemo.ui.shelf import Shelf
 from tests.denoisers import decoder_checkpoints, dit_checkpoints
 from tests.denoisers.test_masked_lm_families import FAMILIES, tokenizer
 from tests.hub.conftest import ID
+from tests.ui.conftest import denoise_tab_of_names
 
 WEIGHTS = "model.safetensors"
 GB = 10**9
@@ -40,11 +40,7 @@ class Visitor:
     """Somebody at the Models tab: what they ask, and what they are shown."""
 
     def __init__(self, shelf: Shelf):
-        controls = Controls(KINDS["absorbing"], Usual.of("absorbing"))
-        controls.inputs |= {name: name for name in controls.names}
-        controls.about = "about"
-        chips = [f"chip {number}" for number in range(4)]
-        denoising = DenoiseTab("text", "length", "new_seed", controls, chips, "canvas", "notice", "carry")
+        denoising = denoise_tab_of_names(Controls(KINDS["absorbing"], Usual.of("absorbing")))
         header = SimpleNamespace(picker="picker", chosen="chosen")
         self.shelf, self.errand = shelf, Errand()
         self.desk = Desk(shelf, header, "tabs", "view", denoising)
