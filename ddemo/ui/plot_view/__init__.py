@@ -11,8 +11,8 @@ from pathlib import Path
 
 import gradio as gr
 import plotly
-from fastapi.responses import FileResponse
 from plotly.graph_objects import Figure
+from starlette.responses import FileResponse
 from starlette.routing import Route
 
 from ddemo.figures.look import TITLE
