@@ -1,23 +1,33 @@
 """Numbers that a visitor wrote, as tensors."""
 
 import re
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from ddemo.errors import InputError
-from ddemo.processes.validation import law, stochastic_matrix
+from ddemo.processes.validation import law, rate_matrix, stochastic_matrix
 from ddemo.sampling.config import quoted
 
 
 def read_matrix(text: str, most: int) -> Tensor:
     """A transition matrix [K, K], a row a line; raises InputError, one sentence that says what is wrong with it."""
+    return _read_rows(text, most, stochastic_matrix)
+
+
+def read_rates(text: str, most: int) -> Tensor:
+    """A rate matrix [K, K], a row a line that sums to zero; raises InputError as `read_matrix`."""
+    return _read_rows(text, most, rate_matrix)
+
+
+def _read_rows(text: str, most: int, check: Callable[[list[list[float]]], Tensor]) -> Tensor:
     lines = [line for line in re.split(r"[\n;]", text) if line.strip()]
     if len(lines) > most:
         raise InputError(f"A matrix here has at most {most} rows, not {len(lines)}.")
     rows = [_numbers(line) for line in lines]
     try:
-        return stochastic_matrix(rows)
+        return check(rows)
     except ValueError as problem:
         raise InputError(f"The {problem}.") from None
 

@@ -10,7 +10,7 @@ import gradio as gr
 from ddemo.errors import InputError
 from ddemo.ui.chosen import Header, about, tries_of
 from ddemo.ui.denoise import DenoiseTab, data_of
-from ddemo.ui.lab import argmaxes, exact, forward, matrices, posterior, scores
+from ddemo.ui.lab import argmaxes, exact, forward, kolmogorov, matrices, posterior, scores
 from ddemo.ui.lab.links import fragment_of, read_fragment
 from ddemo.ui.lab.view import View, formula
 from ddemo.ui.notice import Notice, tell
@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
 TAB = "lab"
-VIEWS = {module.VIEW.name: module.VIEW for module in (forward, matrices, posterior, argmaxes, exact, scores)}
+MODULES = (forward, matrices, posterior, kolmogorov, scores, argmaxes, exact)
+VIEWS = {module.VIEW.name: module.VIEW for module in MODULES}
 FIRST = next(iter(VIEWS))
 UNEXPECTED = "Something went wrong on the server: this could not be drawn."
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
