@@ -40,7 +40,7 @@ def expected_changes(schedule: Schedule, t: float, length: int, size: int) -> fl
 
 def entropy(law: Tensor) -> Tensor:
     """Nats of laws [..., K]: [...]."""
-    return -torch.xlogy(law, law).sum(-1)
+    return -torch.xlogy(law, law).sum(-1) + 0.0  # no entropy is 0, and not -0
 
 
 def mutual_information(initial: Tensor, transition: Tensor) -> float:

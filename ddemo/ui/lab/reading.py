@@ -10,6 +10,8 @@ from ddemo.errors import InputError
 from ddemo.processes.validation import law, rate_matrix, stochastic_matrix
 from ddemo.sampling.config import quoted
 
+LARGEST_LOGIT = 100.0
+
 
 def read_matrix(text: str, most: int) -> Tensor:
     """A transition matrix [K, K], a row a line; raises InputError, one sentence that says what is wrong with it."""
@@ -41,6 +43,18 @@ def read_law(text: str, size: int, name: str) -> Tensor:
         return law(torch.tensor(numbers, dtype=torch.float64), size, name)
     except ValueError as problem:
         raise InputError(f"The {problem}.") from None
+
+
+def read_logits(text: str, most: int) -> Tensor:
+    """[K] float64, 2 to `most` numbers no larger than `LARGEST_LOGIT`; raises InputError as `read_matrix`."""
+    numbers = _numbers(text)
+    if not 2 <= len(numbers) <= most:
+        raise InputError(f"Write 2 to {most} logits, not {len(numbers)}.")
+    for number in numbers:
+        if not abs(number) <= LARGEST_LOGIT:
+            limits = f"-{LARGEST_LOGIT:g} to {LARGEST_LOGIT:g}"
+            raise InputError(f"A logit must be a number from {limits}, not {number:g}.")
+    return torch.tensor(numbers, dtype=torch.float64)
 
 
 def _numbers(text: str) -> list[float]:
