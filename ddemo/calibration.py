@@ -31,14 +31,32 @@ class Reliability:
     accuracy: Tensor
 
     @property
+    def bins(self) -> list[tuple[int, float, float]]:
+        """Count, confidence and accuracy of every bin that is not empty, as numbers."""
+        columns = (x.tolist() for x in (self.counts, self.confidence, self.accuracy))
+        return [bin for bin in zip(*columns, strict=True) if bin[0]]
+
+    @property
+    def total(self) -> int:
+        """How many positions there are."""
+        return int(self.counts.sum())
+
+    @property
+    def means(self) -> tuple[float, float]:
+        """Mean confidence and the share that is right, of all positions; NaN where nothing was asked."""
+        if not self.total:
+            return math.nan, math.nan
+        parts = (self.confidence.nan_to_num(), self.accuracy.nan_to_num())
+        return tuple(float((self.counts * part).sum()) / self.total for part in parts)
+
+    @property
     def error(self) -> float:
         """The expected calibration error: |accuracy - confidence|, weighted by counts; NaN where nothing was asked.
 
         Source: Naeini et al. 2015; Guo et al. 2017 (arXiv 1706.04599), eq. 3.
         """
         gaps = (self.accuracy - self.confidence).abs().nan_to_num()
-        total = int(self.counts.sum())
-        return float((self.counts * gaps).sum()) / total if total else math.nan
+        return float((self.counts * gaps).sum()) / self.total if self.total else math.nan
 
 
 @dataclass(frozen=True)
