@@ -26,6 +26,8 @@ class Denoiser(Protocol):
     Some denoisers have more:
         block_length: how many tokens block diffusion is to fill together, left to right; later ones are not seen.
         beside_clean: the logits of block diffusion, given the clean text of earlier blocks.
+        token_embeddings: a method that gives [V, D], the vectors by which the network reads its tokens; fewer rows
+            where the last of the V are none that it reads, such as a mask under uniform noise.
         unnormalised: True where the exponentials of the logits are weights whose sum tells something, as of scores.
     """
 

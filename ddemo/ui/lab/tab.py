@@ -11,7 +11,7 @@ import gradio as gr
 from ddemo.errors import InputError
 from ddemo.ui.chosen import Header, about, tries_of
 from ddemo.ui.denoise import DenoiseTab, data_of
-from ddemo.ui.lab import argmaxes, calibration, exact, forward, kolmogorov, limit, matrices, posterior, scores
+from ddemo.ui.lab import argmaxes, calibration, ddim, exact, forward, kolmogorov, limit, matrices, posterior, scores
 from ddemo.ui.lab.links import fragment_of, read_fragment
 from ddemo.ui.lab.view import View, formula
 from ddemo.ui.notice import Notice, tell
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
 TAB = "lab"
-MODULES = (forward, matrices, posterior, kolmogorov, scores, argmaxes, limit, exact, calibration)
+MODULES = (forward, matrices, posterior, kolmogorov, scores, argmaxes, limit, ddim, exact, calibration)
 VIEWS = {module.VIEW.name: module.VIEW for module in MODULES}
 FIRST = next(iter(VIEWS))
 UNEXPECTED = "Something went wrong on the server: this could not be drawn."
