@@ -8,7 +8,7 @@ from ddemo.figures.look import TITLE, Colours
 from ddemo.figures.noise.plain import Plain, bars, categories, legend, line, marks, plain, titled, upright, warm
 
 HEIGHT = TITLE + 330
-MARGIN = {"l": 70, "r": 14, "t": TITLE + 36, "b": 48}
+MARGIN = {"l": 78, "r": 14, "t": TITLE + 36, "b": 48}
 
 
 def laws_figure(laws: Mapping[str, Tensor], names: Sequence[str], title: str, colours: Colours) -> Plain:
