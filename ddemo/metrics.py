@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -180,27 +180,85 @@ def _window_nats(
     words: Tensor | None,
 ) -> Tensor:
     """The estimate [len(group)] of each window's bound in nats, under absorbing or uniform noise."""
-    lengths = torch.tensor([len(w) for w in group]).repeat_interleave(times)  # [n * times]
-    clean = pad_sequence(list(group), batch_first=True).repeat_interleave(times, 0)  # [n * times, L]
-    noise = torch.zeros(clean.shape, dtype=torch.bool)
+    drawn = draw_noise(denoiser.process, group, times, generator, words)
+    answers = [answer_to(denoiser, drawn.rows(part), words) for part in torch.arange(len(drawn.t)).split(rows)]
+    return torch.cat([answer.nats for answer in answers]).view(len(group), times).mean(1)
+
+
+@dataclass(frozen=True)
+class Noised:
+    """Windows of text with noise in them, a row for each draw.
+
+    Attributes:
+        clean, tokens: [B, L] int64, x_0 and x_t, padded on the right.
+        hit: [B, L] bool, what noise has hit.
+        lengths: [B] int64.
+        t: [B] float32 in (0, 1], on the linear schedule.
+    """
+
+    clean: Tensor
+    tokens: Tensor
+    hit: Tensor
+    lengths: Tensor
+    t: Tensor
+
+    def rows(self, part: Tensor) -> Noised:
+        return Noised(*(getattr(self, field.name)[part] for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a denoiser says to B noised rows.
+
+    Attributes:
+        nats: [B] float64, the bound's integrand at each row's t.
+        asked: [B, L] bool with N true: masks, or under uniform noise every token.
+        logits: gives [N, V] logits of p(x_0 | x_t), which the bound does not need.
+    """
+
+    nats: Tensor
+    asked: Tensor
+    logits: Callable[[], Tensor]
+
+    def surest(self) -> tuple[Tensor, Tensor]:
+        """The likeliest x_0 [N] int64 of each position that was asked about, and p(x_0 | x_t) of it [N] float64."""
+        logits = self.logits()
+        best = logits.max(-1)
+        confidence = (best.values.double() - logits.double().logsumexp(-1)).exp()
+        return best.indices.cpu(), confidence.cpu()
+
+
+def draw_noise(
+    process: str, windows: Sequence[Tensor], times: int, generator: torch.Generator, words: Tensor | None = None
+) -> Noised:
+    """`times` stratified draws of each window, one after the other: t_k = (k + u) / times with one u for a window.
+
+    windows: n tensors [L_i] int64. words: [V] bool, what uniform noise consists of.
+    """
+    lengths = torch.tensor([len(w) for w in windows]).repeat_interleave(times)  # [n * times]
+    clean = pad_sequence(list(windows), batch_first=True).repeat_interleave(times, 0)  # [n * times, L]
+    hit = torch.zeros(clean.shape, dtype=torch.bool)
     drawn = clean.clone()
     t = torch.empty(len(clean))
-    for i, window in enumerate(group):  # window by window, so that batching does not change what is drawn
+    for i, window in enumerate(windows):  # window by window, so that batching does not change what is drawn
         own = slice(i * times, (i + 1) * times)
         u = 1 - torch.rand((), generator=generator)  # in (0, 1]
         t[own] = (torch.arange(times) + u) / times
-        noise[own, : len(window)] = torch.rand(times, len(window), generator=generator) < t[own, None]
-        if denoiser.process == "uniform":
+        hit[own, : len(window)] = torch.rand(times, len(window), generator=generator) < t[own, None]
+        if process == "uniform":
             ids = words.nonzero().squeeze(-1)
             drawn[own, : len(window)] = ids[torch.randint(len(ids), (times, len(window)), generator=generator)]
-    total = torch.zeros(len(t), dtype=torch.float64)
-    for part in torch.arange(len(t)).split(rows):
-        if denoiser.process == "uniform":
-            noised = torch.where(noise[part], drawn[part], clean[part])
-            total[part] = _rewritten_nats(denoiser, clean[part], noised, t[part], lengths[part], words)
-        else:
-            total[part] = _masked_nats(denoiser, clean[part], t[part], lengths[part], noise[part]) / t[part]
-    return total.view(len(group), times).mean(1)
+    return Noised(clean, torch.where(hit, drawn, clean), hit, lengths, t)
+
+
+@torch.inference_mode()
+def answer_to(denoiser: Denoiser, noised: Noised, words: Tensor | None = None) -> Answer:
+    """One call of a denoiser for absorbing or uniform noise; masks are put in here. `words` as for `draw_noise`."""
+    if denoiser.process == "uniform":
+        return _answer_to_words(denoiser, noised, words)
+    logits = _masked_logits(denoiser, noised.clean, noised.t, noised.lengths, noised.hit)
+    nats = _surprise(denoiser, logits, noised.clean, noised.hit) / noised.t
+    return Answer(nats, noised.hit, lambda: logits)
 
 
 def _latent_nats(
@@ -239,38 +297,49 @@ def _latent_nats(
 
 def _masked_nats(denoiser: Denoiser, clean: Tensor, t: Tensor, lengths: Tensor, masks: Tensor) -> Tensor:
     """-log p(x0 | x_t) summed over the masked positions of each row: [B] float64."""
-    sums = torch.zeros(len(clean), dtype=torch.float64)
+    return _surprise(denoiser, _masked_logits(denoiser, clean, t, lengths, masks), clean, masks)
+
+
+def _masked_logits(denoiser: Denoiser, clean: Tensor, t: Tensor, lengths: Tensor, masks: Tensor) -> Tensor:
+    """[N, V] at the masks; that of the mask itself is -inf, for it is never drawn and takes no part of p."""
     if not bool(masks.any()):
-        return sums
+        return torch.zeros(0, denoiser.vocab_size)
     noised = clean.masked_fill(masks, denoiser.mask_id)
     if hasattr(denoiser, "beside_clean"):
         logits = denoiser.beside_clean(noised, clean, _everywhere(t, masks), lengths, masks).float()
     else:
         logits = _asked(denoiser, noised, t, lengths, masks)
-    # The mask is never drawn, so it takes no part of the probability.
-    logits = logits.index_fill(1, torch.tensor(denoiser.mask_id, device=logits.device), -math.inf)
+    return logits.index_fill(1, torch.tensor(denoiser.mask_id, device=logits.device), -math.inf)
+
+
+def _surprise(denoiser: Denoiser, logits: Tensor, clean: Tensor, masks: Tensor) -> Tensor:
+    """-log p(x0 | x_t) by logits [N, V] at the masks, summed over those of each row: [B] float64."""
     nats = F.cross_entropy(logits, clean[masks].to(logits.device), reduction="none").double()
     if getattr(denoiser, "unnormalised", False):
         log_z = logits.double().logsumexp(-1)
         nats = nats + log_z.exp() - 1.0 - log_z
-    nats = nats.cpu()
-    return sums.index_add_(0, masks.nonzero()[:, 0], nats)
+    sums = torch.zeros(len(clean), dtype=torch.float64)
+    return sums.index_add_(0, masks.nonzero()[:, 0], nats.cpu())
 
 
-def _rewritten_nats(
-    denoiser: Denoiser, clean: Tensor, noised: Tensor, t: Tensor, lengths: Tensor, words: Tensor
-) -> Tensor:
-    """The integrand of the uniform bound at t, summed over the positions of each row: [B] float64."""
-    inside = torch.arange(clean.shape[1]) < lengths[:, None]
-    logits = _asked(denoiser, noised, t, lengths, inside)
+def _answer_to_words(denoiser: Denoiser, noised: Noised, words: Tensor) -> Answer:
+    """The same under uniform noise, where every position is asked about and the belief has two forms."""
+    clean, t = noised.clean, noised.t
+    inside = torch.arange(clean.shape[1]) < noised.lengths[:, None]
+    logits = _asked(denoiser, noised.tokens, t, noised.lengths, inside)
     words = words.to(logits.device)
     belief = logits.masked_fill(~words, -math.inf).double().softmax(-1)
     alpha = 1.0 - t.double().clamp(LEAST_TIME, 1 - LEAST_TIME)[:, None].expand(clean.shape)[inside].to(logits.device)
-    standing = noised[inside].to(logits.device)
-    if denoiser.predicts == "posterior":
-        belief = uniform.leave_one_out_from(belief, standing, alpha, words)
-    nats = uniform.bound_rate(belief, standing, clean[inside].to(logits.device), alpha, -1.0, words)
-    return torch.zeros(len(clean), dtype=torch.float64).index_add_(0, inside.nonzero()[:, 0], nats.cpu())
+    standing = noised.tokens[inside].to(logits.device)
+    seen = denoiser.predicts == "posterior"
+    without = uniform.leave_one_out_from(belief, standing, alpha, words) if seen else belief
+
+    def logits_of_posterior() -> Tensor:
+        return (belief if seen else uniform.posterior_from(belief, standing, alpha, words)).log()
+
+    nats = uniform.bound_rate(without, standing, clean[inside].to(logits.device), alpha, -1.0, words)
+    sums = torch.zeros(len(clean), dtype=torch.float64).index_add_(0, inside.nonzero()[:, 0], nats.cpu())
+    return Answer(sums, inside, logits_of_posterior)
 
 
 def _asked(denoiser: Denoiser, tokens: Tensor, t: Tensor, lengths: Tensor, wanted: Tensor) -> Tensor:

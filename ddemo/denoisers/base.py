@@ -28,6 +28,8 @@ class Denoiser(Protocol):
         beside_clean: the logits of block diffusion, given the clean text of earlier blocks.
         caches: the `CacheKinds` by blocks that it can keep; it then takes a cache for each row, or None, as a fifth
             argument (see `ddemo.denoisers.caches.Caching`).
+        token_embeddings: a method that gives [V, D], the vectors by which the network reads its tokens; fewer rows
+            where the last of the V are none that it reads, such as a mask under uniform noise.
         unnormalised: True where the exponentials of the logits are weights whose sum tells something, as of scores.
     """
 

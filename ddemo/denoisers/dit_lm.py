@@ -37,6 +37,10 @@ class DiTDenoiser(MaskedLMDenoiser):
         self.states = model.shape.vocab_size
         self.checks: tuple[str, ...] = ()
 
+    def token_embeddings(self) -> Tensor:
+        """See `MaskedLMDenoiser.token_embeddings`."""
+        return self.model.vocab_embed.embedding.detach()[: self.vocab_size]
+
     def sigma(self, times: Tensor, lengths: Tensor) -> Tensor:
         """[B] float32: -log alpha of each row, from times [B, L] and lengths [B].
 

@@ -89,6 +89,10 @@ class LatentLMDenoiser(MaskedLMDenoiser):
         self.dim = self.embeddings.shape[1]
         self.words = model.log_prior.isfinite()
 
+    def token_embeddings(self) -> Tensor:
+        """The latents' own [V, D]: where each word is before there is noise; zeros for what is no word."""
+        return self.embeddings
+
     @cached_property
     def space(self) -> gaussian.Space:
         """Where lanes reckon: on the CPU where the device has no float64."""

@@ -52,6 +52,10 @@ class MaskedLMDenoiser:
     def device(self) -> torch.device:
         return self.model.device
 
+    def token_embeddings(self) -> Tensor:
+        """[V, D] on `device`: the vectors by which the network reads its tokens; its own, not to be written to."""
+        return self.model.get_input_embeddings().weight.detach()[: self.vocab_size]
+
     @torch.inference_mode()
     def __call__(self, tokens: Tensor, times: Tensor, lengths: Tensor, wanted: Tensor) -> Tensor:
         """See `Denoiser`.

@@ -5,6 +5,7 @@ Time is measured in sigma, the total noise, in which rates are constant; a sched
 
 import bisect
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +34,10 @@ class Path:
         if not time >= 0.0:
             raise ValueError(f"time must be at least 0, not {time}")
         return self.states[bisect.bisect_right(self.times, time) - 1]
+
+    def jumps(self, time: float) -> int:
+        """How many it has made until then."""
+        return bisect.bisect_right(self.times, time) - 1
 
 
 def simulate(start: int, rates: Tensor, until: float, generator: Generator) -> Path:
@@ -67,3 +72,22 @@ def in_time(path: Path, schedule: Schedule) -> Path:
     What happens before a curve's own beginning, if that has noise, is at t = 0.
     """
     return Path(tuple(schedule.time_at(math.exp(-sigma)) for sigma in path.times), path.states)
+
+
+def shares(paths: Sequence[Path], times: Sequence[float], size: int) -> Tensor:
+    """[len(times), K]: at each time the share of the paths that are in each of K states.
+
+    Raises:
+        ValueError: there are no paths, or a time is negative.
+    """
+    if not paths:
+        raise ValueError("paths must be at least one, not none")
+    states = torch.tensor([[path.at(time) for path in paths] for time in times])
+    return torch.nn.functional.one_hot(states, size).double().mean(1)
+
+
+def share_error(law: Tensor, paths: int) -> Tensor:
+    """The standard error of `shares` where the law is [..., K]: sqrt(p (1 - p) / N), of a binomial count."""
+    if paths < 1:
+        raise ValueError(f"paths must be at least 1, not {paths}")
+    return (law * (1.0 - law) / paths).clamp_min(0.0).sqrt()

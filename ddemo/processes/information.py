@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ddemo.processes.schedules import Schedule, check_time
+from ddemo.processes.transitions import half_each
 from ddemo.processes.validation import law as checked_law
 
 
@@ -38,9 +39,15 @@ def expected_changes(schedule: Schedule, t: float, length: int, size: int) -> fl
     return length * schedule.noised(t) * (1.0 - 1.0 / size)
 
 
+def expected_hybrid(schedule: Schedule, t: float, length: int, size: int) -> tuple[float, float]:
+    """How many of L tokens are masks at t, and how many another of K words, under `transitions.half_each`."""
+    to_mask, redrawn = half_each(schedule.noised(t))
+    return length * to_mask, length * redrawn * (1.0 - 1.0 / size)
+
+
 def entropy(law: Tensor) -> Tensor:
     """Nats of laws [..., K]: [...]."""
-    return -torch.xlogy(law, law).sum(-1)
+    return -torch.xlogy(law, law).sum(-1) + 0.0  # no entropy is 0, and not -0
 
 
 def mutual_information(initial: Tensor, transition: Tensor) -> float:

@@ -61,6 +61,32 @@ def jacobian_norm(logits: Tensor, temperature: float) -> Tensor:
     return (squares + pairs).sqrt() / temperature
 
 
+def concrete(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
+    """Draws of the concrete (Gumbel-softmax) distribution [N, K]: softmax((logits + g) / T), g = -log(-log u).
+
+    At every T the place of the largest entry has the law softmax(logits), for that is a draw by Gumbel's noise; only
+    at T = 0 is the rest of a draw zero. Source: Maddison et al. 2017; Jang et al. 2017.
+
+    Args:
+        logits: [K].
+        uniforms: [N, K] float64 in [0, 1).
+    """
+    noise = -(-uniforms.clamp_min(1e-300).log()).log()
+    return tempered(logits.to(torch.float64) + noise, temperature)
+
+
+def shifted(base: Tensor, shift: Tensor) -> Tensor:
+    """The law [K] of (x + k) mod K for x of the law `base` [K] and an independent k of the law `shift` [K].
+
+    A discrete flow shifts by one k, the argmax of its logits, so that `shift` is one-hot; a softmax in its place
+    mixes all shifts. Source: Tran et al. 2019 (discrete flows, arXiv 1905.10347), the location part of its transform.
+    """
+    if base.shape != shift.shape or base.dim() != 1:
+        raise ValueError(f"base and shift must be laws of the same K, not {list(base.shape)} and {list(shift.shape)}")
+    places = torch.arange(len(base))
+    return shift.to(torch.float64) @ base.to(torch.float64)[(places - places[:, None]) % len(base)]
+
+
 def _check_positive(temperature: float) -> None:
     if not 0.0 < temperature < torch.inf:
         raise ValueError(f"temperature must be a positive number, not {temperature}")

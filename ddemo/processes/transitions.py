@@ -66,6 +66,15 @@ def hybrid_noise(to_mask: Tensor, redrawn: Tensor) -> tuple[Tensor, Tensor]:
     return -torch.expm1(unmasked), unmasked.exp() * share
 
 
+def half_each(noised: float) -> tuple[float, float]:
+    """What `hybrid` is given where masking and redrawing come at the same rate, from 1 - alpha(t).
+
+    Each of the two leaves a token alone with probability a = sqrt(alpha(t)): 1 - a are masks, a (1 - a) are redrawn.
+    """
+    masked = noised / (1.0 + (1.0 - noised) ** 0.5)  # 1 - a, which keeps its digits where noised is small
+    return masked, (1.0 - masked) * masked
+
+
 def gaussian(beta: float | Tensor, size: int) -> Tensor:
     """Discretised Gaussian, for ordered symbols: the nearer, the likelier; doubly stochastic.
 

@@ -66,6 +66,7 @@ def test_a_public_directory_loads(tmp_path, name):
     loaded = load_checkpoint(str(directory), device="cpu")
     denoiser, codec = loaded.denoiser, loaded.codec
     assert loaded.id == denoiser.id == name and loaded.dtype == "float32"
+    assert len(denoiser.token_embeddings()) == denoiser.vocab_size
     assert process_of(directory) == denoiser.process == "absorbing" and not denoiser.takes_time
     assert denoiser.max_length == canvas_limit_of(directory)
     assert denoiser.vocab_size == codec.vocab_size == tiny.ROWS

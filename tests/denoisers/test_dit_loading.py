@@ -61,6 +61,7 @@ def test_a_public_directory_loads(tmp_path, name):
     loaded = load_checkpoint(str(directory), device="cpu")
     denoiser, codec = loaded.denoiser, loaded.codec
     assert loaded.id == denoiser.id == name and loaded.dtype == "float32"
+    assert len(denoiser.token_embeddings()) == min(denoiser.states, denoiser.vocab_size)
     assert process_of(directory) == denoiser.process == PROCESSES[name]
     begins = name == "bd3lm"  # as its sampler's texts do
     assert denoiser.before == ((21,) if begins else ())

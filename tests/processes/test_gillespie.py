@@ -7,7 +7,7 @@ import torch
 
 from ddemo.processes import LINEAR, rates
 from ddemo.processes.curves import CURVES
-from ddemo.processes.gillespie import Path, in_time, simulate
+from ddemo.processes.gillespie import Path, in_time, share_error, shares, simulate
 from tests.processes.test_chains import random_matrices
 
 PATHS = 3000
@@ -63,6 +63,7 @@ def test_a_mask_never_leaves_and_no_noise_changes_nothing():
 def test_the_state_between_jumps():
     path = Path((0.0, 0.5, 2.0), (7, 8, 9))
     assert [path.at(t) for t in (0.0, 0.49, 0.5, 1.9, 2.0, 99.0)] == [7, 7, 8, 8, 9, 9]
+    assert [path.jumps(t) for t in (0.0, 0.49, 0.5, 99.0)] == [0, 0, 1, 2]
     with pytest.raises(ValueError, match="time must be at least 0"):
         path.at(-0.1)
 
@@ -75,7 +76,20 @@ def test_in_a_schedules_time_a_jump_is_where_its_noise_is(name):
         assert CURVES[name].alpha(t) == pytest.approx(math.exp(-sigma), abs=2e-3 if "d3pm" in name else 1e-12)
 
 
+def test_shares_are_counts_of_states():
+    paths = [Path((0.0, 0.5), (0, 2)), Path((0.0, 0.7), (0, 1)), Path((0.0,), (0,)), Path((0.0, 0.5, 0.6), (0, 1, 2))]
+    found = shares(paths, [0.0, 0.5, 0.65, 1.0], 3)
+    assert found.tolist() == [[1, 0, 0], [0.5, 0.25, 0.25], [0.5, 0, 0.5], [0.25, 0.25, 0.5]]
+    law = torch.tensor([0.0, 0.2, 0.8, 1.0], dtype=torch.float64)
+    counts = torch.distributions.Binomial(100, law)
+    torch.testing.assert_close(share_error(law, 100), counts.stddev / 100)
+
+
 def test_bad_input_is_refused():
+    with pytest.raises(ValueError, match="paths must be at least"):
+        shares([], [0.0], 3)
+    with pytest.raises(ValueError, match="paths must be at least 1, not 0"):
+        share_error(torch.ones(1), 0)
     for until in (-1.0, math.nan, math.inf, 1e9):
         with pytest.raises(ValueError, match="until must be at least 0"):
             simulate(0, rates.uniform_rates(4), until, generator())

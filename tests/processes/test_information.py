@@ -96,3 +96,11 @@ def test_bad_input_is_refused():
         information.mutual_information(torch.tensor([0.5, 0.5]), torch.eye(3))
     with pytest.raises(ValueError, match="must sum to 1, not to"):
         information.uniform_information(torch.tensor([0.6, 0.6]), 0.5)
+
+
+@pytest.mark.parametrize("t", [0.0, 1e-9, 0.3, 0.99, 1.0])
+def test_expected_hybrid_counts_are_those_of_the_transition(t):
+    masks, others = information.expected_hybrid(LINEAR, t, 7, 4)
+    law = transitions.hybrid(*transitions.half_each(LINEAR.noised(t)), 5)[0]  # from one of four words and the mask
+    assert masks == pytest.approx(7 * float(law[4]), rel=1e-12, abs=1e-300)
+    assert others == pytest.approx(7 * float(law[1:4].sum()), rel=1e-12, abs=1e-300)

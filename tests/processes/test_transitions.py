@@ -152,3 +152,14 @@ def test_other_bad_input_is_refused_in_one_sentence():
             rates.neighbour_rates(POINTS, k)
     with pytest.raises(ValueError, match="embeddings must be"):
         rates.neighbour_rates(POINTS * math.nan, 2)
+
+
+@given(st.floats(1e-12, 1.0))
+@settings(max_examples=50, deadline=None)
+def test_half_each_is_the_exponential_of_equal_rates_and_leaves_what_noise_leaves(noised):
+    to_mask, redrawn = transitions.half_each(noised)
+    assert to_mask + redrawn == pytest.approx(noised, rel=1e-12)
+    if noised < 1.0:
+        exact = rates.exponential(rates.hybrid_rates(0.5, 0.5, K), -math.log1p(-noised))
+        torch.testing.assert_close(transitions.hybrid(to_mask, redrawn, K), exact, rtol=0, atol=1e-12)
+    assert transitions.half_each(1.0) == (1.0, 0.0) and transitions.half_each(0.0) == (0.0, 0.0)

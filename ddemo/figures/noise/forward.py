@@ -39,7 +39,7 @@ def survival_figure(
     here = marks([t], [schedule.alpha(t)], "expected", colours.now, "expected: %{y:.4f} untouched")
     axes = {
         "xaxis": {"title": titled("t", colours), "range": [-0.02, 1.02]},
-        "yaxis": {"title": titled("share untouched: alpha(t), and draws as rings", colours), "range": [-0.03, 1.04]},
+        "yaxis": {"title": titled("share untouched (rings: draws)", colours), "range": [-0.03, 1.04]},
     }
     return plain(
         f"Untouched at t = {t:g}: expected {schedule.alpha(t):.3f}",

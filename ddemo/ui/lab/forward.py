@@ -14,7 +14,7 @@ from ddemo.figures.noise.forward import survival_csv, survival_figure, survival_
 from ddemo.figures.spelling import spelled
 from ddemo.processes import Schedule
 from ddemo.processes.curves import CURVES
-from ddemo.processes.information import expected_changes, expected_masks
+from ddemo.processes.information import expected_changes, expected_hybrid, expected_masks
 from ddemo.sampling.canvas import MaskRun, parse_markers
 from ddemo.sampling.randomness import uniforms
 from ddemo.ui.lab.noised_text import Group, Row, noised_texts
@@ -32,11 +32,15 @@ schedule*; a token that it has hit is a mask under **absorbing** noise, and a wo
 $$q(x_t \mid x_0) = \alpha(t)\,[x_t = x_0] + \bigl(1 - \alpha(t)\bigr)\,\pi(x_t), \qquad
 \pi = \delta_{\text{mask}} \ \text{ or } \ \pi = 1/K$$
 
-Each token of a draw has its own number $u$ and is hit once $\alpha(t)$ has fallen to $1 - u$, the same in both
+**Hybrid** noise masks and redraws at the same rate: a token is no mask with probability $\sqrt{\alpha(t)}$, and
+untouched with $\alpha(t)$ as before. What is redrawn becomes a mask later, so that it ends in masks too.
+Each token of a draw has its own number $u$ and is hit once $\alpha(t)$ has fallen to $1 - u$, the same in all
 columns, so that moving $t$ moves along one path of the process.
-Source: Austin et al. 2021, [D3PM](https://arxiv.org/abs/2107.03006), section 3.1.
+Source: Austin et al. 2021, [D3PM](https://arxiv.org/abs/2107.03006), section 3.1;
+[VQ-Diffusion](https://arxiv.org/abs/2111.14822) for masks and words.
 """
 SCHEDULES = {name: name.replace("-", " ") for name in CURVES}
+COLUMNS = {"absorbing": "Absorbing: masks", "uniform": "Uniform: random words", "hybrid": "Hybrid: masks and words"}
 GAP = "…"
 NO_WORDS = "There are no words to put noise in: write a sentence."
 
@@ -79,21 +83,40 @@ class Draw:
     Attributes:
         touched: [L] float64 in [0, 1): a token is hit by the time at which 1 - alpha(t) exceeds its number.
         words: [L] int64, what a hit token is drawn as under uniform noise.
+        masked: [L] float64 in [0, 1), decides when a hit token is a mask under hybrid noise.
     """
 
     touched: Tensor
     words: Tensor
+    masked: Tensor
 
     @classmethod
     def of(cls, seed: int, number: int, length: int, words: Tensor) -> "Draw":
         """The draw of that number; `words` [V] bool are those that noise may draw."""
         ids = words.nonzero().squeeze(-1)
         drawn = (uniforms(seed, number, 0, "prior", length) * len(ids)).long()
-        return cls(uniforms(seed, number, 0, "noise", length), ids[drawn])
+        return cls(
+            uniforms(seed, number, 0, "noise", length), ids[drawn], uniforms(seed, number, 0, "remask", length)
+        )
 
     def hit(self, schedule: Schedule, t: float) -> Tensor:
         """[L] bool: which tokens noise has hit by time t."""
         return self.touched < schedule.noised(t)
+
+    def is_masked(self, schedule: Schedule, t: float) -> Tensor:
+        """[L] bool: which tokens are masks by time t where noise masks and redraws at the same rate.
+
+        The first hit is a mask with probability 1/2. Otherwise the token waits for one: of those that were hit when
+        alpha was 1 - touched, sqrt(alpha(t) / (1 - touched)) are no masks yet. One number decides both.
+        """
+        waiting = (schedule.alpha(t) / (1.0 - self.touched)).clamp_max(1.0).sqrt()
+        return self.hit(schedule, t) & (self.masked >= waiting / 2)
+
+    def masks(self, process: str, schedule: Schedule, t: float) -> Tensor:
+        """[L] bool: which tokens are masks by time t under one of `COLUMNS`; the others that are hit are words."""
+        if process == "hybrid":
+            return self.is_masked(schedule, t)
+        return self.hit(schedule, t) if process == "absorbing" else torch.zeros_like(self.touched, dtype=torch.bool)
 
 
 def answer(values: Mapping[str, Any], resident: Resident) -> dict[str, Any]:
@@ -103,12 +126,11 @@ def answer(values: Mapping[str, Any], resident: Resident) -> dict[str, Any]:
     schedule, t, length = CURVES[values["schedule"]], values["t"], len(sentence.tokens)
     words = drawable(codec)
     draws = [Draw.of(values["seed"], number, length, words) for number in range(values["draws"])]
-    hits = [draw.hit(schedule, t) for draw in draws]
-    untouched = [1.0 - float(hit.double().mean()) for hit in hits]
+    untouched = [1.0 - float(draw.hit(schedule, t).double().mean()) for draw in draws]
     others = [other for other in CURVES.values() if other is not schedule]
     return {
-        "texts": noised_texts(_columns(sentence, draws, hits, codec)),
-        "numbers": _numbers(sentence, draws, hits, schedule, t, int(words.sum())),
+        "texts": noised_texts([_column(process, sentence, draws, schedule, t, codec) for process in COLUMNS]),
+        "numbers": _numbers(sentence, draws, schedule, t, int(words.sum())),
         "curve": figure_message(
             survival_figure(schedule, t, untouched, others, PAGE),
             f"survival-{schedule.name}",
@@ -125,33 +147,28 @@ def drawable(codec: TextCodec) -> Tensor:
     return words
 
 
-def changed(sentence: Sentence, draw: Draw, hit: Tensor) -> int:
-    """How many tokens are another word under uniform noise."""
-    return int((hit & (draw.words != torch.tensor(sentence.tokens))).sum())
+def changed(sentence: Sentence, draw: Draw, redrawn: Tensor) -> int:
+    """How many of the redrawn tokens [L] bool are another word."""
+    return int((redrawn & (draw.words != torch.tensor(sentence.tokens))).sum())
 
 
-def _columns(sentence: Sentence, draws: list[Draw], hits: list[Tensor], codec: TextCodec) -> list[Group]:
-    def cells(draw: Draw, hit: list[bool], masks: bool) -> list[tuple[str, str]]:
-        return [_cell(sentence, shown, at, draw, hit, masks, codec) for shown, at in sentence.cells]
+def _column(
+    process: str, sentence: Sentence, draws: list[Draw], schedule: Schedule, t: float, codec: TextCodec
+) -> Group:
+    rows = []
+    for number, draw in enumerate(draws, start=1):
+        hit, masks = draw.hit(schedule, t).tolist(), draw.masks(process, schedule, t).tolist()
 
-    def rows(masks: bool) -> list[Row]:
-        drawn = enumerate(zip(draws, hits, strict=True), start=1)
-        return [Row(f"draw {number}", cells(draw, hit.tolist(), masks)) for number, (draw, hit) in drawn]
+        def cell(shown: str, at: int | None, draw: Draw = draw, hit=hit, masks=masks) -> tuple[str, str]:
+            if at is None or not hit[at]:
+                return shown, "gap" if at is None else "kept"
+            if masks[at]:
+                return " ", "mask"
+            word = int(draw.words[at])
+            return (shown, "same") if word == sentence.tokens[at] else (spaced(codec.piece(word)), "word")
 
-    return [Group("Absorbing: masks", rows(True)), Group("Uniform: random words", rows(False))]
-
-
-def _cell(
-    sentence: Sentence, shown: str, at: int | None, draw: Draw, hit: list[bool], masks: bool, codec: TextCodec
-) -> tuple[str, str]:
-    if at is None:
-        return shown, "gap"
-    if not hit[at]:
-        return shown, "kept"
-    if masks:
-        return " ", "mask"
-    word = int(draw.words[at])
-    return (shown, "same") if word == sentence.tokens[at] else (spaced(codec.piece(word)), "word")
+        rows.append(Row(f"draw {number}", [cell(*part) for part in sentence.cells]))
+    return Group(COLUMNS[process], rows)
 
 
 def spaced(piece: bytes) -> str:
@@ -161,17 +178,23 @@ def spaced(piece: bytes) -> str:
     return " " * (len(text) - len(bare)) + bare
 
 
-def _numbers(
-    sentence: Sentence, draws: list[Draw], hits: list[Tensor], schedule: Schedule, t: float, size: int
-) -> str:
+def _numbers(sentence: Sentence, draws: list[Draw], schedule: Schedule, t: float, size: int) -> str:
     length = len(sentence.tokens)
-    masked = [int(hit.sum()) for hit in hits]
-    others = [changed(sentence, draw, hit) for draw, hit in zip(draws, hits, strict=True)]
-    rows = [
-        ["masks", _share(expected_masks(schedule, t, length), length), *(_share(n, length) for n in masked)],
-        ["another word", _share(expected_changes(schedule, t, length, size), length)]
-        + [_share(n, length) for n in others],
-    ]
+    expected_hybrid_masks, expected_hybrid_words = expected_hybrid(schedule, t, length, size)
+    expected = {
+        ("absorbing", "masks"): expected_masks(schedule, t, length),
+        ("uniform", "other words"): expected_changes(schedule, t, length, size),
+        ("hybrid", "masks"): expected_hybrid_masks,
+        ("hybrid", "other words"): expected_hybrid_words,
+    }
+    rows = []
+    for (process, kind), mean in expected.items():
+        counts = []
+        for draw in draws:
+            masks = draw.masks(process, schedule, t)
+            words = draw.hit(schedule, t) & ~masks
+            counts.append(int(masks.sum()) if kind == "masks" else changed(sentence, draw, words))
+        rows.append([f"{process}: {kind}", *(_share(count, length) for count in (mean, *counts))])
     said = [
         f"{length} tokens, K = {size:,} words. alpha({t:g}) = {schedule.alpha(t):.4f}, "
         f"sigma = -log alpha = {schedule.sigma(t):.4g}.",
@@ -201,7 +224,7 @@ VIEW = View(
         Range("draws", "Draws", 1, 6, 1, 3),
         Range("seed", "Seed", 0, 99, 1, 0),
     ),
-    (Part("texts", "texts"), Part("numbers", "numbers", wide=False), Part("curve", "plot", wide=False)),
+    (Part("texts", "texts"), Part("numbers", "numbers"), Part("curve", "plot")),
     answer,
     of_checkpoint=True,
 )

@@ -78,17 +78,7 @@ class Chain:
     @property
     def rates(self) -> Tensor:
         """[K, K], of the same process in continuous time."""
-        if self.process == "absorbing":
-            return rates.absorbing_rates(self.size)
-        if self.process == "uniform":
-            return rates.uniform_rates(self.size)
-        if self.process == "hybrid":
-            return rates.hybrid_rates(0.5, 0.5, self.size)
-        if self.process == "gaussian":
-            return rates.rates_of(transitions.gaussian(WIDTH, self.size))
-        if self.process == "neighbours":
-            return rates.neighbour_rates(ring(self.size), min(RING_NEIGHBOURS, self.size - 1))
-        return rates.rates_of(self.own)
+        return rates.rates_of(self.own) if self.process == "own" else rates_by_name(self.process, self.size)
 
     def one(self, k: int) -> Tensor:
         """Q_k for step k of 1 .. T."""
@@ -120,6 +110,19 @@ class Chain:
         if self.process == "neighbours":
             return rates.exponential(self.rates, float(self.betas[:k].sum()))
         return torch.linalg.matrix_power(self.own, k)
+
+
+def rates_by_name(process: str, size: int) -> Tensor:
+    """[K, K], of one of `PROCESSES` but the visitor's own, at noise of rate 1."""
+    if process == "absorbing":
+        return rates.absorbing_rates(size)
+    if process == "uniform":
+        return rates.uniform_rates(size)
+    if process == "hybrid":
+        return rates.hybrid_rates(0.5, 0.5, size)
+    if process == "gaussian":
+        return rates.rates_of(transitions.gaussian(WIDTH, size))
+    return rates.neighbour_rates(ring(size), min(RING_NEIGHBOURS, size - 1))
 
 
 @lru_cache(maxsize=8)

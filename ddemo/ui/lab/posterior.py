@@ -55,8 +55,7 @@ def transition(process: str, noised: float) -> Tensor:
         return transitions.absorbing(noised, SIZE)
     if process == "uniform":
         return transitions.uniform(noised, SIZE)
-    word = (1.0 - noised) ** 0.5  # masking and redrawing each leave a token alone with this probability
-    return transitions.hybrid(1.0 - word, word * (1.0 - word), SIZE)
+    return transitions.hybrid(*transitions.half_each(noised), SIZE)
 
 
 def stretches(process: str, schedule: Schedule, t: float, s: float) -> tuple[Tensor, Tensor]:

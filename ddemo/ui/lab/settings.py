@@ -105,7 +105,7 @@ class Written:
             lines=self.lines,
             max_lines=10,
             max_length=MOST_CHARACTERS,
-            **_look(place, self.name, "written"),
+            **_look(place, self.name, "written" if self.lines > 1 else "short"),
         )
 
     def read(self, held: Any) -> str:

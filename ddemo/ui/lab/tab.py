@@ -1,6 +1,7 @@
 """The tab: a list of views, one of which is shown, with its words, its settings and what it draws."""
 
 import logging
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,20 @@ import gradio as gr
 from ddemo.errors import InputError
 from ddemo.ui.chosen import Header, about, tries_of
 from ddemo.ui.denoise import DenoiseTab, data_of
-from ddemo.ui.lab import argmaxes, exact, forward, matrices, posterior, scores
+from ddemo.ui.lab import argmaxes, calibration, ddim, exact, forward, kolmogorov, limit, matrices, posterior, scores
 from ddemo.ui.lab.links import fragment_of, read_fragment
 from ddemo.ui.lab.view import View, formula
 from ddemo.ui.notice import Notice, tell
 from ddemo.ui.resident import Resident
 from ddemo.ui.shelf import Shelf
+from ddemo.ui.visits import AT_ONCE, Visit
 
 log = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
 TAB = "lab"
-VIEWS = {module.VIEW.name: module.VIEW for module in (forward, matrices, posterior, argmaxes, exact, scores)}
+MODULES = (forward, matrices, posterior, kolmogorov, scores, argmaxes, limit, ddim, exact, calibration)
+VIEWS = {module.VIEW.name: module.VIEW for module in MODULES}
 FIRST = next(iter(VIEWS))
 UNEXPECTED = "Something went wrong on the server: this could not be drawn."
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
@@ -91,6 +94,12 @@ class Shown:
             with gr.Row(elem_classes=["dd-lab-line"]):
                 self.notice = Notice(elem_id=f"{place}-notice", elem_classes=["dd-plain"])
                 self.link = LabLink(elem_id=f"{place}-link", elem_classes=["dd-plain"])
+            self.run = self.halt = None
+            if view.carry_out:
+                with gr.Row(elem_classes=["dd-lab-work"]):
+                    self.run = gr.Button(view.run, elem_id=f"{place}-run", elem_classes=["dd-second"])
+                    stop_look = {"variant": "stop", "elem_classes": ["dd-stop"]}
+                    self.halt = gr.Button("Stop", visible=False, elem_id=f"{place}-stop", **stop_look)
             with gr.Row(elem_classes=["dd-lab-parts"]):
                 self.parts = {part.name: part.made(place) for part in view.parts}
 
@@ -108,9 +117,32 @@ class Shown:
         except Exception:
             log.exception("the view %s of the lab failed", self.view.name)
             return {self.notice: tell(UNEXPECTED, "error")}
+        return {self.notice: tell(""), self.link: fragment_of(self.view, values, resident.id)} | self._drawn(found)
+
+    def _drawn(self, found: Mapping[str, Any]) -> dict[gr.components.Component, Any]:
         named = {**self.parts, **self.controls}
-        drawn = {named[name]: value for name, value in found.items()}
-        return {self.notice: tell(""), self.link: fragment_of(self.view, values, resident.id)} | drawn
+        return {named[name]: value for name, value in found.items()}
+
+    def carried_out(
+        self, resident: Resident, held: list[Any], visit: Visit
+    ) -> Iterator[dict[gr.components.Component, Any]]:
+        """Updates of the view's work, with Stop in place of its button until it is over."""
+        visit.stop = False
+        try:
+            values = self.view.values(held)
+            waiting = f"Loading {resident.id}: this begins as soon as it is there." if resident.loading else ""
+            yield self._buttons(working=True) | {self.notice: tell(waiting)}
+            for update in self.view.carry_out(values, resident, lambda: visit.stop):
+                yield {self.notice: tell(update.said)} | self._drawn(update.shown)
+            yield self._buttons(working=False)
+        except InputError as problem:
+            yield {self.notice: tell(str(problem), "error")} | self._buttons(working=False)
+        except Exception:
+            log.exception("the work of the view %s of the lab failed", self.view.name)
+            yield {self.notice: tell(UNEXPECTED, "error")} | self._buttons(working=False)
+
+    def _buttons(self, working: bool) -> dict[gr.components.Component, Any]:
+        return {self.run: gr.update(visible=not working), self.halt: gr.update(visible=working)}
 
 
 class LabTab:
@@ -161,6 +193,8 @@ def lab_tab(shelf: Shelf, header: Header, tab: gr.Tab, denoising: DenoiseTab) ->
         denoising: the tab whose text is noised here.
     """
     lab = LabTab(shelf)
+    visit = gr.State(Visit.new())
+    gr.on(None, Visit.new, None, visit, queue=False, show_progress="hidden", api_visibility="private")
 
     def change(shown: Shown, checkpoint: Any, *held: Any) -> dict[gr.components.Component, Any]:
         return shown.answered(shelf.get(checkpoint), list(held))
@@ -169,11 +203,38 @@ def lab_tab(shelf: Shelf, header: Header, tab: gr.Tab, denoising: DenoiseTab) ->
         controls = list(shown.controls.values())
         changed = [control.change for control in controls]
         gr.on(changed, partial(change, shown), [header.picker, *controls], shown.outputs, **QUIET)
+        if shown.run:
+            _connect_work(shown, shelf, header, visit)
     everything = [lab.choice, header.picker, *lab.controls]
     lab.choice.change(None, lab.choice, None, js=SHOW_VIEW)
     gr.on([tab.select, lab.choice.change, header.picker.change], lab.show, everything, lab.outputs, **QUIET)
     denoising.text.change(None, denoising.text, lab.text, js="(text) => text")
     return lab
+
+
+def _connect_work(shown: Shown, shelf: Shelf, header: Header, visit: gr.State) -> None:
+    """The buttons of a view that works for longer; it goes on beside the runs of other visitors."""
+
+    def carry_out(checkpoint: Any, *held: Any) -> Iterator[dict[gr.components.Component, Any]]:
+        *values, visit = held
+        yield from shown.carried_out(shelf.get(checkpoint), values, visit)
+
+    shown.run.click(
+        carry_out,
+        [header.picker, *shown.controls.values(), visit],
+        [*shown.outputs, shown.run, shown.halt],
+        concurrency_id="model",
+        concurrency_limit=AT_ONCE,
+        show_progress="hidden",
+        api_visibility="private",
+        trigger_mode="once",
+    )
+    shown.halt.click(stop, visit, None, queue=False, show_progress="hidden", api_visibility="private")
+
+
+def stop(visit: Visit) -> None:
+    """What is carried out ends at its next update; what it has shown stays."""
+    visit.stop = True
 
 
 def add_address(lab: LabTab, shelf: Shelf, header: Header, tabs: gr.Tabs, denoising: DenoiseTab) -> None:

@@ -1,7 +1,7 @@
 """What a view of the lab is: its words, what can be set, what it shows, and the function between the two."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
@@ -43,6 +43,19 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Update:
+    """What a view that works for longer has to say meanwhile.
+
+    Attributes:
+        said: how far it is, a sentence.
+        shown: part -> value of its component, for those that have changed.
+    """
+
+    said: str
+    shown: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class View:
     """One view of the lab.
 
@@ -55,6 +68,10 @@ class View:
         answer: values of the settings and the visitor's checkpoint -> part -> value of its component; a setting's
             name may be among them, with an update of its control. It raises InputError for what cannot be shown.
         of_checkpoint: whether the answer depends on the checkpoint, so that a link has to name it.
+        run: what the button says that carries out the work of a view which has some.
+        carry_out: that work: values of the settings, the visitor's checkpoint, and a function that says whether it
+            was stopped -> updates as they come. `answer` is then what can be shown without the weights; parts that
+            it leaves out stay as they are. It raises InputError as `answer` does.
     """
 
     name: str
@@ -64,11 +81,15 @@ class View:
     parts: tuple[Part, ...]
     answer: Callable[[Mapping[str, Any], Resident], dict[str, Any]]
     of_checkpoint: bool = False
+    run: str = ""
+    carry_out: Callable[[Mapping[str, Any], Resident, Callable[[], bool]], Iterator[Update]] | None = None
 
     def __post_init__(self):
         names = [item.name for item in (*self.settings, *self.parts)]
         if len(set(names)) < len(names):
             raise ValueError(f"settings and parts of {self.name} must have names of their own, not {names}")
+        if bool(self.run) != bool(self.carry_out):
+            raise ValueError(f"run and carry_out of {self.name} must both be given, or neither")
 
     def values(self, held: list[Any]) -> dict[str, Any]:
         """What the controls hold, in the order of `settings`, checked; raises InputError."""
