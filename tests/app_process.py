@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 120  # seconds that a start may take on a busy machine
 
@@ -33,6 +35,12 @@ class AppProcess:
     @property
     def output(self) -> str:
         return self.log.read_text()
+
+    @property
+    def processor_seconds(self) -> float:
+        """Processor time that it has used so far."""
+        spent = psutil.Process(self._process.pid).cpu_times()
+        return spent.user + spent.system
 
     def get(self, path: str = "/") -> str:
         """The body of a page; AssertionError unless its status is 200, OSError where nothing listens."""

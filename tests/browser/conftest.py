@@ -65,6 +65,10 @@ class PacedApp:
     def output(self) -> str:
         return self._process.output
 
+    @property
+    def processor_seconds(self) -> float:
+        return self._process.processor_seconds
+
 
 @pytest.fixture(scope="package")
 def _app(tiny_directory, tmp_path_factory) -> Iterator[PacedApp]:

@@ -5,10 +5,12 @@ those. The page must run the shipped checkpoint.
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
+from ddemo.ui.lab import VIEWS
 from tests.browser.conftest import LAUNCH, find_chromium
 from tests.browser.visitor import Visitor
 
@@ -44,13 +46,34 @@ def ladder(visitor: Visitor) -> Locator:
     return visitor.page.locator("#ladder")
 
 
+def lab_view(name: str) -> Callable[[Visitor], Locator]:
+    """What a view of the noise lab shows where it starts; one that has work to do has done it."""
+
+    def shown(visitor: Visitor) -> Locator:
+        page, view = visitor.page, VIEWS[name]
+        page.get_by_role("tab", name="Noise lab").click()
+        page.locator("#lab-view").get_by_label(view.title, exact=True).check()
+        if view.carry_out:
+            page.locator(f"#lab-{name}-run").click()
+            expect(page.locator(f"#lab-{name}-stop")).to_be_visible()
+            expect(page.locator(f"#lab-{name}-run")).to_be_visible(timeout=LONG)
+        for part in view.parts:
+            if part.kind == "plot":
+                expect(page.locator(f"#lab-{name}-{part.name} .main-svg").first).to_be_visible()
+        return page.locator(f"#lab-{name} .dd-lab-parts")
+
+    return shown
+
+
 PICTURES = {"denoise": denoise, "compare": compare, "ladder": ladder}
+PICTURES |= {f"noise-lab/{name}": lab_view(name) for name in VIEWS}
 
 
 def take(browser: Browser, url: str, name: str, folder: Path) -> None:
     """One picture, by a visitor with the light theme."""
     height = 1000 if name == "denoise" else 2600  # else the player would stick to the window's edge, over the lanes
-    context = browser.new_context(viewport={"width": 1440, "height": height}, color_scheme="light")
+    width = 1200 if name.startswith("noise-lab/") else 1440
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme="light")
     shown = PICTURES[name](Visitor(context, url))
     options = {"full_page": True} if isinstance(shown, Page) else {}
     shown.screenshot(path=folder / f"{name}.png", animations="disabled", **options)
@@ -58,10 +81,10 @@ def take(browser: Browser, url: str, name: str, folder: Path) -> None:
 
 
 def main(url: str, folder: Path, names: list[str]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=LAUNCH)
         for name in names or PICTURES:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             take(browser, url, name, folder)
         browser.close()
 

@@ -8,7 +8,7 @@ from ddemo.figures.look import TITLE, Colours
 from ddemo.figures.noise.plain import Plain, bars, categories, legend, line, marks, plain, titled, upright, warm
 
 HEIGHT = TITLE + 330
-MARGIN = {"l": 78, "r": 14, "t": TITLE + 36, "b": 48}
+MARGIN = {"l": 60, "r": 14, "t": TITLE + 36, "b": 48}
 
 
 def laws_figure(laws: Mapping[str, Tensor], names: Sequence[str], title: str, colours: Colours) -> Plain:
@@ -50,7 +50,7 @@ def over_temperature_figure(
     up = {"type": "log", "exponentformat": "power", "dtick": 2} if log else {"range": [-0.03, 1.04]}
     axes = {
         "xaxis": {"type": "log", "dtick": 1, "title": titled("temperature T", colours)},
-        "yaxis": up | {"title": titled(axis, colours)},
+        "yaxis": up | {"title": titled(axis, colours) | {"standoff": 16}, "automargin": True},
     }
     shapes = [upright(shown, colours.muted)]
     return plain(title, data, colours, HEIGHT, MARGIN, axes, shapes=shapes, **legend(colours))

@@ -77,7 +77,7 @@ def answer(values: Mapping[str, Any], resident: Resident) -> dict[str, Any]:
     windows, characters = windows_of(values, resident)
     tokens = sum(map(len, windows))
     rows = [[f"{len(windows):,}", f"{tokens:,}", f"{sum(characters):,}", f"{len(windows) * values['times']:,}"]]
-    columns = ["windows", "tokens", "characters", "noised windows to ask about"]
+    columns = ["windows", "tokens", "characters", "noised windows"]
     own = gr.update(visible=values["source"] == "own")
     return {"text": own, "asked": table("What is measured", columns, rows)}
 

@@ -44,7 +44,7 @@ PROCESSES = {
     "own": "your own matrix",
 }
 BETAS = {
-    "absorbing": ("1 / (T - t + 1), D3PM's for masks", betas.d3pm_absorbing),
+    "absorbing": ("1 / (T - t + 1), for masks", betas.d3pm_absorbing),
     "linear": ("linear, 0.0001 to 0.02", betas.d3pm_linear),
     "cosine": ("cosine", betas.d3pm_cosine),
 }
