@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
 from ddemo.__main__ import main
 from ddemo.denoisers import hub, load_checkpoint
 from ddemo.denoisers.catalog import catalog
-from ddemo.ui.api import stream
+from ddemo.ui.api import of_text, stream
 from ddemo.ui.shelf import Shelf
 from tests.app_process import ROOT, clean_environment
 from tests.hub.conftest import ID
@@ -56,7 +57,7 @@ def test_a_page_offers_what_was_fetched(repository, cache, capsys):
     run(capsys, "fetch", ID, "--device", "cpu")
     shelf = Shelf.of([ID], "cpu", public=True)
     assert shelf.default.id == ID
-    *_, last = stream(shelf, "The old", 4, {"steps": 2}, ID)
+    *_, last = stream(shelf, partial(of_text, "The old", 4), {"steps": 2}, ID)
     assert last["done"] and last["checkpoint"]["id"] == ID
     assert last["checkpoint"]["revision"] == repository.commit[:12]
 

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
@@ -13,7 +14,7 @@ from ddemo.denoisers.fit import Fit, Need, Use
 from ddemo.errors import InputError
 from ddemo.sampling import SamplerConfig
 from ddemo.ui import resident as resident_module
-from ddemo.ui.api import stream
+from ddemo.ui.api import of_text, stream
 from ddemo.ui.shelf import Shelf
 
 GB = 10**9
@@ -222,5 +223,5 @@ def test_the_api_takes_no_ids_and_no_paths(other, public):
     shelf = Shelf.of([other], "cpu", public=public)
     for name in (other, "kuleshov-group/mdlm-owt", "../other", "owner/name@main"):
         with pytest.raises(gr.Error, match="There is no such checkpoint on this page") as caught:
-            list(stream(shelf, "The", 4, {}, name))
+            list(stream(shelf, partial(of_text, "The", 4), {}, name))
         assert str(Path(other).parent) not in str(caught.value)
