@@ -889,7 +889,9 @@ const CanvasModel = (() => {
       forced: cell.id !== null || cell.text !== null || (untouched && Boolean(bits & FORCED)),
       locked: cell.lock,
       remasked: untouched && masked && Boolean(bits & REMASKED),
-      resampled: untouched && !masked && Boolean(bits & RESAMPLED),
+      // Under noise of words nearly every word has replaced another: only the step that did so marks it.
+      resampled: untouched && !masked && Boolean(bits & RESAMPLED)
+        && (Boolean(bits & NEW) || !noiseIsWords(runShown(state).head)),
       noise: untouched && !masked && Boolean(bits & NOISE),
       pending: !untouched || cell.lock !== wasLocked,
       typed: cell.text !== null,
