@@ -139,9 +139,9 @@ def test_page_is_ours_and_points_nowhere_outside(app):
         assert not [url for url in found if not url.startswith((app.url, *namespaces, *papers))], path
 
 
-def test_api_has_two_endpoints_and_streams(app, client):
+def test_api_has_its_endpoints_and_streams(app, client):
     described = client.view_api(return_format="dict")
-    assert set(described["named_endpoints"]) == {"/generate", "/infill"}
+    assert set(described["named_endpoints"]) == {"/generate", "/infill", "/chat"}
     assert not described["unnamed_endpoints"]
     steps = list(client.submit("The old sailor", length=12, steps=4, seed=5, api_name="/generate"))
     assert [step["masks"] for step in steps] == [9, 6, 3, 0, 0]
