@@ -120,7 +120,9 @@ class Browser:
 
     def denoise(self, text: str = "", length: int = 8, **settings: Any) -> httpx.Response:
         values = settings_values(self.served.controls, **{"steps": 8} | settings)
-        return self.press("denoise", "click", [self.served.resident.id, text, length, False, *values, None])
+        return self.press(
+            "denoise", "click", [self.served.resident.id, text, length, False, *values, "text", "", None]
+        )
 
     def resume(self, sent: Any) -> httpx.Response:
         return self.press("canvas", "resume", [None], sent)
