@@ -1,0 +1,63 @@
+"""A conversation as a visitor lives it: a message, its answer on the canvas, the next one, and a new beginning."""
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.app_process import clean_environment, free_port, serving
+from tests.browser.visitor import Visitor
+from tests.denoisers import decoder_checkpoints
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory) -> Iterator[str]:
+    scratch, port = tmp_path_factory.mktemp("conversation"), free_port()
+    talker = decoder_checkpoints.write("llada", scratch / "llada")
+    command = [sys.executable, "app.py", "--port", str(port), "--checkpoint", str(talker)]
+    command += ["--device", "cpu", "--judge", "none"]
+    with serving(command, port, scratch, environment=clean_environment(OMP_NUM_THREADS="1")) as process:
+        yield process.url
+
+
+@pytest.fixture
+def visitor(browser, url) -> Iterator[Visitor]:
+    visitor = Visitor(browser.new_context(viewport={"width": 1440, "height": 1000}), url)
+    yield visitor
+    complaints = list(visitor.complaints)
+    visitor.leave()
+    assert not complaints, complaints
+
+
+def test_messages_are_answered_in_turn(visitor):
+    page = visitor.page
+    box, turns = page.locator("#text textarea"), page.locator("#talk .dd-turn")
+    expect(page.locator("#text")).to_contain_text("Your message")
+    page.locator("#length input").fill("8")
+    box.fill("abc")
+    page.locator("#denoise").click()
+    expect(turns.first).to_contain_text("abc")
+    expect(box).to_have_value("")
+    visitor.wait_for_state("finished")
+    answered = turns.count()
+    assert answered in (1, 2), "an answer may be nothing but an end"
+
+    box.fill("de <b>f</b>")
+    page.locator("#denoise").click()
+    expect(turns.filter(has_text="de <b>f</b>")).to_have_count(1)
+    visitor.wait_for_state("finished")
+    expect(page.locator(".dd-page")).to_contain_text("abc")
+
+    page.get_by_role("button", name="New conversation").click()
+    expect(turns).to_have_count(0)
+    page.get_by_role("radio", name="a text to fill or go on with").check()
+    expect(page.locator("#text")).to_contain_text("Your text")
+    expect(page.locator("#system")).to_be_hidden()
+    box.fill("ab [MASK:2] c")
+    expect(page.locator(".dd-page .dd-mask")).to_have_count(2)
+    page.locator("#denoise").click()
+    expect(page.locator(".dd-page .dd-mask")).to_have_count(0)
+    visitor.wait_for_state("finished")
