@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -91,6 +92,26 @@ def app(_app) -> Iterator[PacedApp]:
     """The app on a tiny random checkpoint (64 tokens at most), unheld before and after."""
     yield _app
     _app.allow_all()
+
+
+@contextmanager
+def page_of(directory: Path, scratch: Path) -> Iterator[str]:
+    """The address of a page that opens with the checkpoint in a directory."""
+    port = free_port()
+    command = [sys.executable, "app.py", "--port", str(port), "--checkpoint", str(directory)]
+    command += ["--device", "cpu", "--judge", "none"]
+    with serving(command, port, scratch, environment=clean_environment(OMP_NUM_THREADS="1")) as process:
+        yield process.url
+
+
+@contextmanager
+def visiting(browser: Browser, url: str) -> Iterator[Visitor]:
+    """A visitor at an address, whose page may not complain."""
+    visitor = Visitor(browser.new_context(viewport={"width": 1440, "height": 1000}), url)
+    yield visitor
+    complaints = list(visitor.complaints)
+    visitor.leave()
+    assert not complaints, complaints
 
 
 @pytest.fixture

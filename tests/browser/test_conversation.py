@@ -1,12 +1,11 @@
 """A conversation as a visitor lives it: a message, its answer on the canvas, the next one, and a new beginning."""
 
-import sys
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.app_process import clean_environment, free_port, serving
+from tests.browser.conftest import page_of, visiting
 from tests.browser.visitor import Visitor
 from tests.denoisers import decoder_checkpoints
 
@@ -15,21 +14,15 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory) -> Iterator[str]:
-    scratch, port = tmp_path_factory.mktemp("conversation"), free_port()
-    talker = decoder_checkpoints.write("llada", scratch / "llada")
-    command = [sys.executable, "app.py", "--port", str(port), "--checkpoint", str(talker)]
-    command += ["--device", "cpu", "--judge", "none"]
-    with serving(command, port, scratch, environment=clean_environment(OMP_NUM_THREADS="1")) as process:
-        yield process.url
+    scratch = tmp_path_factory.mktemp("conversation")
+    with page_of(decoder_checkpoints.write("llada", scratch / "llada"), scratch) as url:
+        yield url
 
 
 @pytest.fixture
 def visitor(browser, url) -> Iterator[Visitor]:
-    visitor = Visitor(browser.new_context(viewport={"width": 1440, "height": 1000}), url)
-    yield visitor
-    complaints = list(visitor.complaints)
-    visitor.leave()
-    assert not complaints, complaints
+    with visiting(browser, url) as visitor:
+        yield visitor
 
 
 def test_messages_are_answered_in_turn(visitor):

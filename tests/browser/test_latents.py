@@ -1,13 +1,12 @@
 """A checkpoint that moves latents, as a visitor sees it: words out of noise, an edit, the heatmap and the paths."""
 
 import re
-import sys
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.app_process import clean_environment, free_port, serving
+from tests.browser.conftest import page_of, visiting
 from tests.browser.visitor import Visitor
 
 pytestmark = pytest.mark.browser
@@ -22,20 +21,14 @@ POINT = """([path, at]) => {
 
 @pytest.fixture(scope="module")
 def url(tiny_latent, tmp_path_factory) -> Iterator[str]:
-    scratch, port = tmp_path_factory.mktemp("latents"), free_port()
-    command = [sys.executable, "app.py", "--port", str(port), "--checkpoint", str(tiny_latent.directory)]
-    command += ["--device", "cpu", "--judge", "none"]
-    with serving(command, port, scratch, environment=clean_environment(OMP_NUM_THREADS="1")) as process:
-        yield process.url
+    with page_of(tiny_latent.directory, tmp_path_factory.mktemp("latents")) as url:
+        yield url
 
 
 @pytest.fixture
 def visitor(browser, url) -> Iterator[Visitor]:
-    visitor = Visitor(browser.new_context(viewport={"width": 1440, "height": 1000}), url)
-    yield visitor
-    complaints = list(visitor.complaints)
-    visitor.leave()
-    assert not complaints, complaints
+    with visiting(browser, url) as visitor:
+        yield visitor
 
 
 def expect_paths(visitor: Visitor, tokens: str) -> None:
