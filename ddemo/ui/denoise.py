@@ -132,13 +132,16 @@ class DenoiseTab(NamedTuple):
         text, length = kept_text(text, length, resident)
         first, *_ = tries_of(resident)
         recorded = held == (first.text, first.length)  # a text that changes asks for a draft by itself
-        canvas = first_value(resident) if recorded else draft_of(resident, text, length)
+        if mode == MESSAGE:
+            canvas = say(WAITING)
+        else:
+            canvas = first_value(resident) if recorded else draft_of(resident, text, length)
         label, info = BOX[mode]
         box = {"label": label, "info": info} | ({} if text == held[0] else {"value": text})
         return {
             self.text: gr.update(**box),
             self.length: only_if_new(length, held[1]),
-            self.canvas: say(WAITING) if mode == MESSAGE else canvas,
+            self.canvas: canvas,
             self.notice: tell(""),
             **self._offered(resident, mode),
             **self.talk.switched(resident, mode),
