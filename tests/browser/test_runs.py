@@ -97,8 +97,9 @@ def test_two_visitors_share_the_model_and_nothing_else(arrive, app):
     ben.wait_for_state("finished")
     ann.wait_for_state("running")
     assert ben.canvas_text.startswith("It was a dark night") and ben.masks == 0
-    assert "letter" in ann.everything and "dark night" not in ann.everything
-    assert "dark night" in ben.everything and "letter" not in ben.everything
+    # Whole phrases: a network of random weights may well write "letter" by itself.
+    assert "took the letter" in ann.everything and "dark night" not in ann.everything
+    assert "dark night" in ben.everything and "took the letter" not in ben.everything
 
     # Leaving takes Ann out of the batch, long before her other steps were done.
     ann.leave()
@@ -107,4 +108,4 @@ def test_two_visitors_share_the_model_and_nothing_else(arrive, app):
     assert app.calls_left > 0, "the run of a visitor who left went on"
     app.allow_all()
     ben.denoise()
-    assert ben.masks == 0 and "letter" not in ben.everything
+    assert ben.masks == 0 and "took the letter" not in ben.everything
