@@ -15,7 +15,7 @@ def prose(options: argparse.Namespace) -> None:
 
     _check_document(options)
     checkpoint = terminal.load(options)
-    settings = ("sampler", "temperature", "top_p", "steps", "block_length")
+    settings = ("sampler", "temperature", "top_p", "steps", "block_length", "eta", "clamp")
     cells = grid(checkpoint.denoiser.process, _given(options, *settings))
     numbers = _given(options, "texts", "length", "prompt", "seed")
     documents, judge = _held_out(options), _judge(options)
@@ -112,6 +112,8 @@ def _add_prose(parser: argparse.ArgumentParser) -> None:
         ("top_p", float, "its values of top-p (default 1)"),
         ("steps", int, "its numbers of steps (default 64)"),
         ("block_length", int, "its block lengths (default 0, one block)"),
+        ("eta", float, "of samplers on embeddings: its values of eta (default 0)"),
+        ("clamp", str, "of samplers on embeddings: off, nearest (default off)"),
     ):
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, nargs="+", help=said)
 

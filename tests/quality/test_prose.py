@@ -128,6 +128,16 @@ def test_a_setting_that_is_not_read_makes_no_cell_of_its_own():
     }  # fmt: skip
 
 
+def test_a_grid_on_embeddings_goes_over_what_steps_aim_at_and_how_much_they_draw():
+    cells = grid("gaussian", {"temperature": [1], "clamp": ["off", "nearest"], "eta": [0, 0.5]})
+    assert [(cell.sampler, cell.clamp, cell.eta) for cell in cells if cell.sampler == "ddim"] == [
+        ("ddim", "off", 0), ("ddim", "off", 0.5), ("ddim", "nearest", 0), ("ddim", "nearest", 0.5)
+    ]  # fmt: skip
+    assert [(cell.sampler, cell.clamp) for cell in cells if cell.sampler == "ddpm"] == [
+        ("ddpm", "off"), ("ddpm", "nearest")
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("process", ["absorbing", "uniform", "gaussian"])
 def test_the_usual_grid_is_of_the_checkpoints_noise(process):
     cells = grid(process)
