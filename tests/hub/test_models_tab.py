@@ -118,8 +118,31 @@ def test_the_table_lists_what_the_page_has_and_then_the_catalog(visitor, shelf, 
     entry = visitor.row("kuleshov-group/udlm-lm1b")
     assert (entry["noise"], entry["family"], entry["context"]) == ("random words", "udlm", "128")
     assert (entry["bytes"], entry["where"], entry["licence"]) == ("557 MB", "on the Hub", "apache-2.0")
+    assert visitor.row("classics-mdm")["licence"] == "apache-2.0", "as its card says"
     assert visitor.row("louaaron/sedd-medium")["memory"] == "", "nobody states how large it is"
     assert server.asked == [], "and the Hub was not asked"
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        (b"---\nlicense: mit\n---\n", "mit"),
+        (b"---\nlicense: [mit, other]\n---\n", ""),
+        (b"---\n- mit\n---\n", ""),
+        (b"---\nlicense: !!python/object/apply:os.getcwd []\n---\n", ""),
+        (b"---\n{\n---\n", ""),
+        (b"\xff\xfe\x00", ""),
+        (b"no front matter", ""),
+        (None, ""),
+    ],
+)
+def test_a_card_of_any_shape_says_its_licence_or_nothing(shelf, tmp_path, card, licence):
+    directory = tmp_path / "world"
+    shutil.copytree(loading.SHIPPED / "exact-world", directory)
+    (directory / "README.md").unlink()
+    if card is not None:
+        (directory / "README.md").write_bytes(card)
+    assert table.row_of_directory(shelf, directory)["licence"] == licence
 
 
 def test_whether_weights_fit(visitor, shelf, free):

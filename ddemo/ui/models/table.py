@@ -5,6 +5,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import metadata_load
+from yaml import YAMLError
+
 from ddemo.compare.questions import NOISE
 from ddemo.denoisers import find_checkpoint, hub
 from ddemo.denoisers.catalog import Entry, catalog
@@ -65,7 +68,7 @@ def row_of_directory(shelf: Shelf, directory: Path) -> dict[str, str]:
         "parameters": in_words(size.numbers),
         "bytes": in_bytes(stored) if stored > SMALL else f"under {in_bytes(SMALL)}",
         "context": f"{canvas_limit_of(directory):,}",
-        "licence": (entry.licence if entry else None) or UNKNOWN,
+        "licence": (entry.licence if entry else None) or _licence_in_card(directory),
         "memory": "" if shelf.public else _verdict_on_disk(shelf, directory),
         "try": entry.try_ if entry else "",
     }
@@ -87,6 +90,16 @@ def row_of_entry(shelf: Shelf, entry: Entry) -> dict[str, str]:
         "memory": _verdict_on_disk(shelf, directory) if directory else verdict_of_entry(shelf, entry),
         "try": entry.try_,
     }
+
+
+def _licence_in_card(directory: Path) -> str:
+    """What the card beside the weights says, if there is one that can be read."""
+    try:
+        told = metadata_load(directory / "README.md")
+    except (OSError, ValueError, YAMLError):
+        return UNKNOWN
+    licence = told.get("license") if isinstance(told, dict) else None
+    return licence if isinstance(licence, str) else UNKNOWN
 
 
 def where(resident: Resident) -> str:
