@@ -225,7 +225,7 @@ def test_every_control_of_the_matrices_moves_them(visitor):
     choose(visitor, view, "process", matrices.PROCESSES["own"])
     own = control(visitor, view, "own").locator("textarea")
     own.fill("0.5 0.5\n0.3 0.6")
-    expect(notice(visitor, view)).to_have_text("The matrix must have rows that sum to 1, and row 1 sums to 0.9.")
+    expect(notice(visitor, view)).to_have_text("The matrix must have rows that sum to 1, and row 2 sums to 0.9.")
     expect(own).to_have_value("0.5 0.5\n0.3 0.6")
     own.fill("0.5 0.5\n0.3 0.7")
     expect(notice(visitor, view)).to_have_text("")
@@ -442,7 +442,7 @@ def test_every_control_of_kolmogorov_moves_it(visitor):
     choose(visitor, view, "process", "your own rates")
     own = control(visitor, view, "own").locator("textarea")
     own.fill("-1 2\n1 -1")
-    expect(notice(visitor, view)).to_have_text("The rates must have rows that sum to 0, and row 0 sums to 1.")
+    expect(notice(visitor, view)).to_have_text("The rates must have rows that sum to 0, and row 1 sums to 1.")
     expect(own).to_have_value("-1 2\n1 -1")
 
 
