@@ -34,7 +34,7 @@ $$-\log p(x_0) \;\le\; \int_0^1 \frac{1}{t}\; \mathbb{E}\Bigl[\,\sum_{i\,:\,x_t^
 and the area under it, in bits a character, is the number by which checkpoints are compared. A checkpoint can be
 calibrated and know little, or know much and be too sure of it.
 Sources: [Guo et al. 2017](https://arxiv.org/abs/1706.04599), reliability diagrams;
-[MDLM](https://arxiv.org/abs/2406.07524), equation 10; [UDLM](https://arxiv.org/abs/2412.10193) for uniform noise.
+[MDLM](https://arxiv.org/abs/2406.07524), equations 10 and 11; [UDLM](https://arxiv.org/abs/2412.10193) for uniform noise.
 """
 SHIPPED = Path(__file__).with_name("held_out.txt")
 SOURCES = {"shipped": "held-out sentences", "own": "your own text"}
