@@ -106,7 +106,7 @@ SAMPLERS = {
     "ancestral": Sampler("ancestral", _ancestral("categorical")),
     "first-hitting": Sampler("first-hitting", _first_hitting("categorical")),
     "top-k": Sampler("parallel top-k", _top_k("categorical")),
-    "uniform": Sampler("ancestral, uniform noise", reached.uniform_ancestral),
+    "uniform": Sampler("ancestral, uniform", reached.uniform_ancestral),
     "ancestral-argmax": Sampler("ancestral, argmax", _ancestral("argmax")),
     "first-hitting-argmax": Sampler("first-hitting, argmax", _first_hitting("argmax")),
     "top-k-argmax": Sampler("parallel top-k, argmax", _top_k("argmax")),
