@@ -1,5 +1,6 @@
 """Small stand-ins that tests share: a tiny random checkpoint in the shipped format, and fake denoisers."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -194,6 +195,27 @@ def node() -> str:
         reason = "node is not installed, so the page's JavaScript cannot be tested"
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
     return found
+
+
+@pytest.fixture
+def run_in_node(node) -> Callable[..., str]:
+    """run_in_node(script, *arguments, read=""): what a script writes, with `read` as its standard input."""
+
+    def run(script: str, *arguments: Path, read: str = "") -> str:
+        command = [node, "-e", script, *map(str, arguments)]
+        done = subprocess.run(command, input=read, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def is_function_body(run_in_node) -> Callable[[str], None]:
+    """Whether a component's scripts can stand in one `new Function(...)`, where Gradio puts them."""
+    names = ("element", "trigger", "props", "watch", "server")
+    script = f"new Function(...{json.dumps(names)}, require('fs').readFileSync(0, 'utf8'));"
+    return lambda body: run_in_node(script, read=body)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Score entropy: how far scores are from the true ratios, and the bound on -log p(x_0) that it makes.
 
-Source: Lou et al. 2024 (SEDD, arXiv 2310.16834), section 3: score entropy, its denoising form, and the
-bound on the likelihood.
+Source: Lou et al. 2024 (SEDD, arXiv 2310.16834), section 3: score entropy (eq. 5), its denoising form (eq. 7), and
+the bound on the likelihood (eq. 9).
 """
 
 import torch
@@ -18,7 +18,7 @@ def score_entropy(scores: Tensor, ratios: Tensor, weights: Tensor) -> Tensor:
         ratios: [..., K], what is true of it; r = 0 leaves s(y).
         weights: [..., K] of at least 0, and 0 at y = x_t; where it is 0 nothing else is read.
 
-    Source: SEDD, section 3. It is the Bregman divergence of r log r.
+    Source: SEDD, definition 3.1, eq. 5. It is the Bregman divergence of r log r.
     """
     excess = scores - ratios
     near = excess - ratios * torch.log1p(excess / ratios)  # keeps the digits of a score close to its ratio
@@ -40,7 +40,8 @@ def integrand(x_0: int, scores: Tensor, to_t: Tensor, rates: Tensor, beta: float
         to_t: [K, K], q(x_t | x_0).
         rates: [K, K], forwards, in rows.
 
-    Source: SEDD, section 3, the diffusion-weighted denoising score entropy, whose Q_t(x_t, y) is R(y, x_t) here.
+    Source: SEDD, theorem 3.6, eq. 9 and 10, the diffusion-weighted denoising score entropy, whose Q_t(x_t, y) is
+    R(y, x_t) here.
     """
     check_index("x_0", x_0, len(to_t))
     here = to_t[x_0]

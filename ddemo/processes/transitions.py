@@ -75,6 +75,18 @@ def half_each(noised: float) -> tuple[float, float]:
     return masked, (1.0 - masked) * masked
 
 
+def half_each_word(at_hit: Tensor, alpha: float) -> Tensor:
+    """Under noise as of `half_each`: how likely a token that was first hit when alpha was `at_hit` is a word still.
+
+    The first hit redraws it with probability 1/2. Then it waits for a mask, which has not come with probability
+    sqrt(alpha / at_hit) when alpha(t) = alpha; 1/2 where that hit has yet to come.
+
+    Args:
+        at_hit: [...], in (0, 1].
+    """
+    return 0.5 * (alpha / at_hit).clamp_max(1.0).sqrt()
+
+
 def gaussian(beta: float | Tensor, size: int) -> Tensor:
     """Discretised Gaussian, for ordered symbols: the nearer, the likelier; doubly stochastic.
 

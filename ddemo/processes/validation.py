@@ -1,4 +1,7 @@
-"""What is a matrix, a law or a rate, checked where a person can hand one in; every refusal is one sentence."""
+"""What is a matrix, a law or a rate, checked where a person can hand one in; every refusal is one sentence.
+
+Sentences count rows and columns as people do, from 1.
+"""
 
 from collections.abc import Sequence
 
@@ -12,7 +15,7 @@ TOLERANCE = 1e-6  # how far a typed row may be from its sum; it is then put righ
 def check_size(size: int) -> None:
     """Raises ValueError unless 2 <= K <= LARGEST_ALPHABET."""
     if not 2 <= size <= LARGEST_ALPHABET:
-        raise ValueError(f"the alphabet must have 2 to {LARGEST_ALPHABET} symbols, not {size}")
+        raise ValueError(f"alphabet must have 2 to {LARGEST_ALPHABET} symbols, not {size}")
 
 
 def check_index(name: str, index: int, size: int) -> None:
@@ -30,7 +33,7 @@ def stochastic_matrix(matrix: Tensor | Sequence[Sequence[float]]) -> Tensor:
         ValueError: not square, K beyond the limit, an entry that is no number or negative, a row sum that is not 1.
     """
     matrix = _square("matrix", matrix)
-    _refuse("matrix", matrix, matrix < 0.0, "must not be negative")
+    _refuse("matrix", matrix, matrix < 0.0, "must hold no negative numbers")
     sums = matrix.sum(-1)
     _check_sums("matrix", sums, 1.0)
     return matrix / sums[:, None]
@@ -46,7 +49,7 @@ def rate_matrix(rates: Tensor | Sequence[Sequence[float]]) -> Tensor:
     """
     rates = _square("rates", rates)
     others = rates.masked_fill(torch.eye(len(rates), dtype=torch.bool), 0.0)
-    _refuse("rates", rates, others < 0.0, "must not be negative")
+    _refuse("rates", rates, others < 0.0, "must hold no negative numbers beside the diagonal")
     _check_sums("rates", rates.sum(-1), 0.0, rates.abs().max().clamp_min(1.0).item())
     return others - torch.diag(others.sum(-1))
 
@@ -77,14 +80,15 @@ def _square(name: str, matrix: Tensor | Sequence[Sequence[float]]) -> Tensor:
     if matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"{name} must be square, not of shape {list(matrix.shape)}")
     check_size(len(matrix))
-    _refuse(name, matrix, ~matrix.isfinite(), "must be a number")
+    _refuse(name, matrix, ~matrix.isfinite(), "must hold numbers only")
     return matrix
 
 
 def _refuse(name: str, matrix: Tensor, bad: Tensor, what: str) -> None:
     if bad.any():
         row, column = bad.nonzero()[0].tolist()
-        raise ValueError(f"{name} {what}, and is {matrix[row, column].item():.6g} at row {row}, column {column}")
+        entry = f"{matrix[row, column].item():.6g} in row {row + 1}, column {column + 1}"
+        raise ValueError(f"{name} {what}, and has {entry}")
 
 
 def _check_sums(name: str, sums: Tensor, wanted: float, scale: float = 1.0) -> None:
@@ -92,5 +96,5 @@ def _check_sums(name: str, sums: Tensor, wanted: float, scale: float = 1.0) -> N
     if (off > TOLERANCE * scale).any():
         row = int(off.argmax())
         raise ValueError(
-            f"{name} must have rows that sum to {wanted:g}, and row {row} sums to {sums[row].item():.6g}"
+            f"{name} must have rows that sum to {wanted:g}, and row {row + 1} sums to {sums[row].item():.6g}"
         )

@@ -27,6 +27,8 @@ from ddemo.errors import InputError
 from ddemo.sampling import Engine, FillRules
 from ddemo.settings import Usual
 
+TICK = 0.1  # seconds between two looks at whether waiting was stopped
+
 
 class _Held(NamedTuple):
     """What is loaded; read in one go, since it may be unloaded at any time."""
@@ -109,6 +111,17 @@ class Resident:
             InputError: it could not be loaded.
         """
         return self._get().checkpoint
+
+    def arrives(self, stopped: Callable[[], bool]) -> bool:
+        """Wait until loading is over, or somebody stops waiting: whether to go on; then `get` does not wait.
+
+        Who stops waiting does not stop the loading, which others may wait for as well.
+        """
+        while self.loading and not stopped():
+            thread = self.start()._thread
+            if thread is not None:
+                thread.join(TICK)
+        return not stopped()
 
     @property
     def engine(self) -> Engine:

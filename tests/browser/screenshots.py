@@ -54,12 +54,12 @@ def lab_view(name: str) -> Callable[[Visitor], Locator]:
         page, view = visitor.page, VIEWS[name]
         page.get_by_role("tab", name="Noise lab").click()
         page.locator("#lab-view").get_by_label(view.title, exact=True).check()
-        if view.carry_out:
+        if view.work:
             page.locator(f"#lab-{name}-run").click()
         for part in view.parts:
             if part.kind == "plot":
                 expect(page.locator(f"#lab-{name}-{part.name} .main-svg").first).to_be_visible()
-        if view.carry_out:  # the button is back once all is done
+        if view.work:  # the button is back once all is done
             expect(page.locator(f"#lab-{name}-run")).to_be_visible(timeout=LONG)
         return page.locator(f"#lab-{name} .dd-lab-parts")
 

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -340,20 +339,13 @@ console.log(JSON.stringify(JSON.parse(require('fs').readFileSync(0, 'utf8')).map
 """
 
 
-def test_spelling_is_that_of_the_page(tiny, node):
+def test_spelling_is_that_of_the_page(tiny, run_in_node):
     pieces = [tiny.codec.piece(token) for token in range(3, tiny.denoiser.vocab_size)]
     pieces += [text.encode() for text in HOSTILE]
     pieces += [chr(code).encode() for code in (*range(0x300), *range(0x2000, 0x2070), 0xFE0F, 0xFEFF, 0x1F600)]
     pieces += [b" \tx\n", "a\u200db".encode(), "👩\u200d🚀".encode(), b" \xf0\x9f", b"[UNK]", b"<|x_y|>"]
-    done = subprocess.run(
-        [node, "-e", SPELL, str(UI / "token_canvas" / "model.js")],
-        input=json.dumps([list(piece) for piece in pieces]),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    page = json.loads(done.stdout)
+    told = json.dumps([list(piece) for piece in pieces])
+    page = json.loads(run_in_node(SPELL, UI / "token_canvas" / "model.js", read=told))
     assert [(piece, spelled(piece)) for piece in pieces] == list(zip(pieces, page, strict=True))
 
 

@@ -163,3 +163,13 @@ def test_half_each_is_the_exponential_of_equal_rates_and_leaves_what_noise_leave
         exact = rates.exponential(rates.hybrid_rates(0.5, 0.5, K), -math.log1p(-noised))
         torch.testing.assert_close(transitions.hybrid(to_mask, redrawn, K), exact, rtol=0, atol=1e-12)
     assert transitions.half_each(1.0) == (1.0, 0.0) and transitions.half_each(0.0) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-9, 0.3, 0.999])
+def test_words_that_wait_for_a_mask_add_up_to_what_half_each_redraws(alpha):
+    """The share redrawn by alpha is the mean over when the first hit came: at alpha' between 1 and alpha, evenly."""
+    count = 200_000
+    at_hit = 1.0 - (1.0 - alpha) * (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    mean = float(transitions.half_each_word(at_hit, alpha).mean()) * (1.0 - alpha)
+    assert mean == pytest.approx(transitions.half_each(1.0 - alpha)[1], abs=1e-6)
+    assert (transitions.half_each_word(torch.tensor([0.2]), 0.5) == 0.5).all()

@@ -22,12 +22,12 @@ def test_what_is_right_comes_back_in_float64_with_exact_sums():
         ([[1.0, 0.0]], r"matrix must be square, not of shape \[1, 2\]"),
         ([[1.0, 0.0], [1.0]], "matrix must be rows of numbers, all of the same length"),
         ([["a", "b"], [0, 1]], "matrix must be rows of numbers"),
-        ([[1.0]], "alphabet must have 2 to 256 symbols, not 1"),
-        (torch.eye(257), "alphabet must have 2 to 256 symbols, not 257"),
-        ([[0.5, 0.5], [0.5, math.nan]], "matrix must be a number, and is nan at row 1, column 1"),
-        ([[0.5, math.inf], [0.5, 0.5]], "matrix must be a number, and is inf at row 0, column 1"),
-        ([[1.1, -0.1], [0.5, 0.5]], "matrix must not be negative, and is -0.1 at row 0, column 1"),
-        ([[0.5, 0.5], [0.5, 0.4]], "matrix must have rows that sum to 1, and row 1 sums to 0.9"),
+        ([[1.0]], "^alphabet must have 2 to 256 symbols, not 1"),
+        (torch.eye(257), "^alphabet must have 2 to 256 symbols, not 257"),
+        ([[0.5, 0.5], [0.5, math.nan]], "matrix must hold numbers only, and has nan in row 2, column 2"),
+        ([[0.5, math.inf], [0.5, 0.5]], "matrix must hold numbers only, and has inf in row 1, column 2"),
+        ([[1.1, -0.1], [0.5, 0.5]], "matrix must hold no negative numbers, and has -0.1 in row 1, column 2"),
+        ([[0.5, 0.5], [0.5, 0.4]], "matrix must have rows that sum to 1, and row 2 sums to 0.9"),
     ],
 )
 def test_what_is_no_transition_matrix_is_refused_in_one_sentence(matrix, sentence):
@@ -39,9 +39,9 @@ def test_what_is_no_transition_matrix_is_refused_in_one_sentence(matrix, sentenc
 @pytest.mark.parametrize(
     "rates, sentence",
     [
-        ([[1.0, -1.0], [1.0, -1.0]], "rates must not be negative, and is -1 at row 0, column 1"),
-        ([[-1.0, 1.0], [1.0, -0.5]], "rates must have rows that sum to 0, and row 1 sums to 0.5"),
-        ([[-1.0, 1.0], [math.nan, -1.0]], "rates must be a number, and is nan at row 1, column 0"),
+        ([[1.0, -1.0], [1.0, -1.0]], "no negative numbers beside the diagonal, and has -1 in row 1, column 2"),
+        ([[-1.0, 1.0], [1.0, -0.5]], "rates must have rows that sum to 0, and row 2 sums to 0.5"),
+        ([[-1.0, 1.0], [math.nan, -1.0]], "rates must hold numbers only, and has nan in row 2, column 1"),
         ([[0.0, 0.0, 0.0]], "rates must be square"),
     ],
 )

@@ -74,6 +74,9 @@ class HeldCheckpoint:
     def get(self) -> Checkpoint:
         return self.checkpoint
 
+    def arrives(self, stopped: Callable[[], bool]) -> bool:
+        return not stopped()
+
 
 @dataclass
 class Shown:

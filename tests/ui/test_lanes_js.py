@@ -1,7 +1,6 @@
 """The lanes view is JavaScript, and is tested as such: this runs its tests under Node."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -42,16 +41,14 @@ def test_model_under_node(passes_in_node):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_agreement_and_partings_are_those_of_the_measures(node, tiny, case):
+def test_agreement_and_partings_are_those_of_the_measures(run_in_node, tiny, case):
     traces = [runs.begin(tiny, TEXT, 0, SamplerConfig(**{"steps": 8} | lane)) for lane in CASES[case]]
     for _ in runs.carry_out_together(tiny, traces):
         pass
     lanes = [ShownLane(str(index), "", "", trace) for index, trace in enumerate(traces)]
-    files = [str(UI / "lanes" / "model.js"), str(UI / "token_canvas" / "model.js")]
+    files = (UI / "lanes" / "model.js", UI / "token_canvas" / "model.js")
     whole = LaneMessages("c", "", "", lanes).whole()
-    done = subprocess.run([node, "-e", READ, *files], input=whole, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    seen, true = json.loads(done.stdout), agreement(traces)
+    seen, true = json.loads(run_in_node(READ, *files, read=whole)), agreement(traces)
     assert seen["warning"] == "" and not true.why
     assert seen["last"] == max(trace.last_step for trace in traces)
     assert seen["tokens"] == [trace.tokens_at(trace.last_step).tolist() for trace in traces]
@@ -65,13 +62,11 @@ def test_agreement_and_partings_are_those_of_the_measures(node, tiny, case):
     assert true.clashed or case in ("the same twice", "different steps")
 
 
-def test_scripts_run_together_as_one_function_body(node):
-    """Gradio puts both models, the sheet, the view and the call into one `new Function(...)`."""
-    script = "new Function('element', require('fs').readFileSync(0, 'utf8'));"
+def test_scripts_run_together_as_one_function_body(is_function_body):
+    """Both models, the sheet, the view and the call."""
     body = LaneView().js_on_load
     assert "mountLanes(element" in body
-    done = subprocess.run([node, "-e", script], input=body, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    is_function_body(body)
 
 
 def test_the_component_has_no_template_that_could_run_text():

@@ -1,7 +1,6 @@
 """Heatmap and curves are JavaScript, and are tested as such: this runs their tests under Node."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from ddemo.ui.token_canvas.messages import Messages
 
 TESTS = Path(__file__).with_name("run_charts.test.mjs")
 UI = Path(__file__).parents[2] / "ddemo" / "ui"
+SCRIPTS = (UI / "token_canvas" / "model.js", UI / "run_charts" / "series.js")
 
 READ = """
 const M = require(process.argv[1]), S = require(process.argv[2]);
@@ -33,13 +33,9 @@ def test_series_under_node(passes_in_node):
     passes_in_node(TESTS)
 
 
-def test_the_recorded_run_reads_as_its_trace_says(node):
+def test_the_recorded_run_reads_as_its_trace_says(run_in_node):
     trace = trace_of("classics-mdm")
-    files = [str(UI / "token_canvas" / "model.js"), str(UI / "run_charts" / "series.js")]
-    whole = Messages("example", trace).whole()
-    done = subprocess.run([node, "-e", READ, *files], input=whole, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
+    seen = json.loads(run_in_node(READ, *SCRIPTS, read=Messages("example", trace).whole()))
     written = {
         int(position): (frame.step, float(chosen))
         for frame in trace.frames
@@ -68,16 +64,12 @@ console.log(JSON.stringify({
 
 
 @pytest.mark.parametrize("sampler", ["confidence", "remdm-cap"])
-def test_what_was_worked_out_is_read_as_the_trace_has_it(node, tiny, sampler):
+def test_what_was_worked_out_is_read_as_the_trace_has_it(run_in_node, tiny, sampler):
     config = SamplerConfig(sampler=sampler, steps=5, seed=1)
     trace = runs.begin(tiny, "The old sailor [MASK:12] into the sea, and said [MASK:14] at all.", 0, config)
     list(runs.carry_out(tiny, trace))
     trace.final_scores, trace.hazard = final_scores(tiny, trace), parallel_hazard(tiny, trace)
-    files = [str(UI / "token_canvas" / "model.js"), str(UI / "run_charts" / "series.js")]
-    whole = Messages("r", trace).whole()
-    done = subprocess.run([node, "-e", READ_SCORES, *files], input=whole, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
+    seen = json.loads(run_in_node(READ_SCORES, *SCRIPTS, read=Messages("r", trace).whole()))
     assert seen["share"] == HAZARDOUS
     for share, counts in zip((0.5, 0.95, 0.99, 1.0), seen["counts"], strict=True):
         expected = [
@@ -96,13 +88,11 @@ def test_what_was_worked_out_is_read_as_the_trace_has_it(node, tiny, sampler):
     assert compared > 20, "most lie beyond the candidates kept"
 
 
-def test_scripts_run_together_as_one_function_body(node):
-    """Gradio puts model, series, charts and the call into one `new Function(...)`."""
-    script = "new Function('element', require('fs').readFileSync(0, 'utf8'));"
+def test_scripts_run_together_as_one_function_body(is_function_body):
+    """Model, series, charts and the call."""
     body = RunCharts().js_on_load
     assert "mountRunCharts(element" in body
-    done = subprocess.run([node, "-e", script], input=body, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    is_function_body(body)
 
 
 def test_template_is_static():

@@ -38,14 +38,17 @@ def distance_figure(
     here: float,
     colours: Colours,
 ) -> Plain:
-    """Total variation from the truth over the number of steps, a line a sampler; the chosen one is marked."""
-    dashes = ("solid", "dash", "dot")
+    """Total variation from the truth over the number of steps, a line a sampler; the chosen one is marked.
+
+    Up to four that draw have one colour, and up to four that take the argmax another; dashes tell them apart.
+    """
+    dashes = {by_argmax: iter(("solid", "dash", "dot", "dashdot")) for by_argmax in (False, True)}
     data = []
-    for number, (name, values) in enumerate(distances.items()):
+    for name, values in distances.items():
         by_argmax = "argmax" in name
         look = {
             "color": warm(colours) if by_argmax else colours.now,
-            "dash": dashes[number % len(dashes)],
+            "dash": next(dashes[by_argmax]),
             "width": 3.5 if name == chosen else 1.8,
         }
         shown = [max(value, LEAST) for value in values]

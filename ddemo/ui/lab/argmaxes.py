@@ -48,6 +48,14 @@ def world() -> ExactWorld:
     return ExactWorld.sentences()
 
 
+@lru_cache(maxsize=256)
+def believed(canvas: tuple[int, ...]) -> Tensor:
+    """[L, K + 1] what the world says of x_0; kept, for a canvas often stands through many steps."""
+    size, x_t = world().size, torch.tensor(canvas)
+    p = world().given(x_t.clamp_max(size - 1), x_t == size)  # entries under the mask are not read
+    return torch.cat([p, p.new_zeros(len(canvas), 1)], -1)
+
+
 @dataclass(frozen=True)
 class Moment:
     """One step of one way.
@@ -116,14 +124,10 @@ def walk(way: str, schedule: str, steps: int, seed: int) -> tuple[Moment, ...]:
 
 
 def _moments(way: Callable, schedule: Schedule, steps: int, seed: int) -> Iterator[Moment]:
-    size, length = world().size, world().length
-    canvas = torch.full((length,), size)
+    canvas = torch.full((world().length,), world().size)
     for step in range(1, steps + 1):
         t, s = (steps - step + 1) / steps, (steps - step) / steps
-        masked = canvas == size
-        p = world().given(canvas.clamp_max(size - 1), masked)  # entries under the mask are not read
-        p = torch.cat([p, p.new_zeros(length, 1)], -1)
-        stay = schedule.stay(t, s) if s > 0.0 else 0.0
+        stay, p = schedule.stay(t, s) if s > 0.0 else 0.0, believed(tuple(canvas.tolist()))
         before = Moment(canvas, stay, p, canvas)
         canvas = way(before, seed, step, s)
         yield Moment(before.canvas, stay, p, canvas)

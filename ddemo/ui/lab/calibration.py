@@ -17,7 +17,7 @@ from ddemo.figures.noise.calibration import STRETCHES, integrand_figure, reliabi
 from ddemo.figures.tables import csv_text
 from ddemo.metrics import text_windows
 from ddemo.ui.lab.settings import Choice, Range, Written
-from ddemo.ui.lab.view import Part, Update, View
+from ddemo.ui.lab.view import Part, Update, View, Work, stopped_early
 from ddemo.ui.number_table import table
 from ddemo.ui.plot_view import figure_message
 from ddemo.ui.resident import Resident
@@ -34,7 +34,8 @@ $$-\log p(x_0) \;\le\; \int_0^1 \frac{1}{t}\; \mathbb{E}\Bigl[\,\sum_{i\,:\,x_t^
 and the area under it, in bits a character, is the number by which checkpoints are compared. A checkpoint can be
 calibrated and know little, or know much and be too sure of it.
 Sources: [Guo et al. 2017](https://arxiv.org/abs/1706.04599), reliability diagrams;
-[MDLM](https://arxiv.org/abs/2406.07524), equation 10; [UDLM](https://arxiv.org/abs/2412.10193) for uniform noise.
+[MDLM](https://arxiv.org/abs/2406.07524), equations 10 and 11; [UDLM](https://arxiv.org/abs/2412.10193) for uniform
+noise.
 """
 SHIPPED = Path(__file__).with_name("held_out.txt")
 SOURCES = {"shipped": "held-out sentences", "own": "your own text"}
@@ -95,6 +96,9 @@ def carry_out(values: Mapping[str, Any], resident: Resident, stopped: Callable[[
     """Measure window by window, beside the runs of others; what was measured stays when it is stopped."""
     check(resident)
     windows, characters = windows_of(values, resident)
+    if not resident.arrives(stopped):
+        yield Update(stopped_early(resident))
+        return
     checkpoint = resident.get()
     words = ~checkpoint.codec.never_drawn
     named = f"{resident.id}, {SOURCES[values['source']]}"
@@ -178,6 +182,5 @@ VIEW = View(
     ),
     answer,
     of_checkpoint=True,
-    run="Measure",
-    carry_out=carry_out,
+    work=Work("Measure", carry_out),
 )

@@ -19,7 +19,7 @@ from ddemo.sampling.randomness import normals, uniforms
 from ddemo.ui.lab.forward import drawable, spaced
 from ddemo.ui.lab.noised_text import Group, Row, noised_texts
 from ddemo.ui.lab.settings import Choice, Range, Written
-from ddemo.ui.lab.view import Part, Update, View
+from ddemo.ui.lab.view import Part, Update, View, Work, stopped_early
 from ddemo.ui.number_table import table
 from ddemo.ui.plot_view import figure_message
 from ddemo.ui.resident import Resident
@@ -140,12 +140,14 @@ def embeddings_of(denoiser: Denoiser) -> Tensor:
 
 def answer(values: Mapping[str, Any], resident: Resident) -> dict[str, Any]:
     """The way, once the weights are there; raises InputError while they are not."""
+    embeddings = embeddings_of(resident.get().denoiser) if resident.loaded else None
     tokens = tuple(token_of(values[name], resident.codec) for name in ("first", "last"))
     if tokens[0] == tokens[1]:
         raise InputError("Both words are the same token: choose two.")
-    if not resident.loaded:
-        raise InputError(f"The weights of {resident.id} are not there yet: press {VIEW.run}, which waits for them.")
-    embeddings = embeddings_of(resident.get().denoiser)
+    if embeddings is None:
+        raise InputError(
+            f"The weights of {resident.id} are not there yet: press {VIEW.work.title}, which waits for them."
+        )
     words = drawable(resident.codec)[: len(embeddings)]
     noise = None
     if values["start"] == "noise":
@@ -156,9 +158,11 @@ def answer(values: Mapping[str, Any], resident: Resident) -> dict[str, Any]:
 
 def carry_out(values: Mapping[str, Any], resident: Resident, stopped: Callable[[], bool]) -> Iterator[Update]:
     """Wait for the weights, then answer."""
-    resident.get()
-    if not stopped():
-        yield Update("", answer(values, resident))
+    if not resident.arrives(stopped):
+        yield Update(stopped_early(resident))
+        return
+    resident.get()  # which says why it could not be loaded
+    yield Update("", answer(values, resident))
 
 
 def shown(way: Way, values: Mapping[str, Any], codec: TextCodec) -> dict[str, Any]:
@@ -260,6 +264,5 @@ VIEW = View(
     ),
     answer,
     of_checkpoint=True,
-    run="Interpolate",
-    carry_out=carry_out,
+    work=Work("Interpolate", carry_out),
 )

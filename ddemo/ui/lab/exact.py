@@ -28,10 +28,11 @@ $$\mathrm{TV}(p, q) = \tfrac12 \sum_x \lvert p(x) - q(x) \rvert$$
 
 is the sampler's own. Tokens that are committed in the same step are drawn as if they had nothing to do with each
 other, so that few steps, or several tokens a step, cost distance; one mask at a time, as first-hitting goes however
-many steps are set, costs nothing. Argmax in place of a draw never comes near: it writes one text, or a few.
+many steps are set, costs nothing. Argmax in place of a draw never comes near: it writes one text, or a few. Under
+uniform noise a word may be put right again, but tokens are drawn apart there too.
 Sources: [Zheng et al. 2024](https://arxiv.org/abs/2409.02908), first-hitting;
-[MDLM](https://arxiv.org/abs/2406.07524), ancestral; [MaskGIT](https://arxiv.org/abs/2202.04200) and
-[LLaDA](https://arxiv.org/abs/2502.09992), the most confident first.
+[MDLM](https://arxiv.org/abs/2406.07524), ancestral; [D3PM](https://arxiv.org/abs/2107.03006), uniform noise;
+[MaskGIT](https://arxiv.org/abs/2202.04200) and [LLaDA](https://arxiv.org/abs/2502.09992), the most confident first.
 """
 GRID = (1, 2, 4, 8, 16, 32, 64)
 SHOWN = 12  # texts
@@ -76,7 +77,7 @@ WORLDS = {
 
 
 class Sampler(NamedTuple):
-    """A sampler of masks.
+    """A sampler.
 
     Attributes:
         title: on the page.
@@ -105,6 +106,7 @@ SAMPLERS = {
     "ancestral": Sampler("ancestral", _ancestral("categorical")),
     "first-hitting": Sampler("first-hitting", _first_hitting("categorical")),
     "top-k": Sampler("parallel top-k", _top_k("categorical")),
+    "uniform": Sampler("ancestral, uniform", reached.uniform_ancestral),
     "ancestral-argmax": Sampler("ancestral, argmax", _ancestral("argmax")),
     "first-hitting-argmax": Sampler("first-hitting, argmax", _first_hitting("argmax")),
     "top-k-argmax": Sampler("parallel top-k, argmax", _top_k("argmax")),

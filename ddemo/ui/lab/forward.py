@@ -15,6 +15,7 @@ from ddemo.figures.spelling import spelled
 from ddemo.processes import Schedule
 from ddemo.processes.curves import CURVES
 from ddemo.processes.information import expected_changes, expected_hybrid, expected_masks
+from ddemo.processes.transitions import half_each_word
 from ddemo.sampling.canvas import MaskRun, parse_markers
 from ddemo.sampling.randomness import uniforms
 from ddemo.ui.lab.noised_text import Group, Row, noised_texts
@@ -106,11 +107,10 @@ class Draw:
     def is_masked(self, schedule: Schedule, t: float) -> Tensor:
         """[L] bool: which tokens are masks by time t where noise masks and redraws at the same rate.
 
-        The first hit is a mask with probability 1/2. Otherwise the token waits for one: of those that were hit when
-        alpha was 1 - touched, sqrt(alpha(t) / (1 - touched)) are no masks yet. One number decides both.
+        Of those that were hit when alpha was 1 - touched, so many are words still as `half_each_word` says.
         """
-        waiting = (schedule.alpha(t) / (1.0 - self.touched)).clamp_max(1.0).sqrt()
-        return self.hit(schedule, t) & (self.masked >= waiting / 2)
+        word = half_each_word(1.0 - self.touched, schedule.alpha(t))
+        return self.hit(schedule, t) & (self.masked >= word)
 
     def masks(self, process: str, schedule: Schedule, t: float) -> Tensor:
         """[L] bool: which tokens are masks by time t under one of `COLUMNS`; the others that are hit are words."""
@@ -200,6 +200,8 @@ def _numbers(sentence: Sentence, draws: list[Draw], schedule: Schedule, t: float
         f"sigma = -log alpha = {schedule.sigma(t):.4g}.",
         f"{schedule.name}: alpha(t) = {schedule.formula}. Source: {schedule.source}.",
     ]
+    if schedule.aliases:
+        said.append(f"The same curve under other names: {'; '.join(schedule.aliases)}.")
     columns = ["tokens", "expected", *(f"draw {number}" for number in range(1, len(draws) + 1))]
     return table("Tokens that noise has changed, expected and drawn", columns, rows, said)
 

@@ -165,7 +165,7 @@ def answer(values: Mapping[str, Any], resident: Resident) -> dict[str, Any]:
     row = min(values["row"], chain.size) - 1
     k = step_at(values["t"], values["steps"])
     one, many, names = chain.one(k), chain.many(k), chain.names
-    laws = chains.stationary_laws(one)
+    laws = chains.stationary_laws(chain.rates)  # the same law, and no small probability is rounded to 0 in it
     stationary = laws[0] if len(laws) == 1 else None
     title = f"Step {k} of {values['steps']}, {chain.size} symbols"
     *gaps, gap = gaps_of(chain, values["sigma"], [*GRID, values["n"]])

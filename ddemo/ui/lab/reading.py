@@ -25,8 +25,8 @@ def read_rates(text: str, most: int) -> Tensor:
 
 def _read_rows(text: str, most: int, check: Callable[[list[list[float]]], Tensor]) -> Tensor:
     lines = [line for line in re.split(r"[\n;]", text) if line.strip()]
-    if len(lines) > most:
-        raise InputError(f"A matrix here has at most {most} rows, not {len(lines)}.")
+    if not 2 <= len(lines) <= most:
+        raise InputError(f"A matrix here needs 2 to {most} rows, a row a line, and {len(lines)} are written.")
     rows = [_numbers(line) for line in lines]
     try:
         return check(rows)

@@ -1,6 +1,5 @@
 """What a visitor can set in a view of the lab: the control, what is read from it, and how a link writes it."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from ddemo.sampling.config import quoted
 from ddemo.ui.choices import FreeDropdown, FreeRadio, FreeSlider
 
 MOST_CHARACTERS = 20_000
+LARGEST = 1e15  # of a number that is repeated in a sentence; a whole number may be too large to be a float
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Range:
     def read(self, held: Any) -> float:
         """Raises InputError unless it is a number of the range."""
         whole = isinstance(self.step, int)
-        if isinstance(held, bool) or not isinstance(held, int | float) or not math.isfinite(held):
+        if isinstance(held, bool) or not isinstance(held, int | float) or not abs(held) <= LARGEST:
             raise InputError(f"{self.label} must be a number from {self.low:g} to {self.high:g}.")
         if not self.low <= held <= self.high or (whole and held != int(held)):
             kind = "whole number" if whole else "number"

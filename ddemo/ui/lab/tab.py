@@ -95,9 +95,9 @@ class Shown:
                 self.notice = Notice(elem_id=f"{place}-notice", elem_classes=["dd-plain"])
                 self.link = LabLink(elem_id=f"{place}-link", elem_classes=["dd-plain"])
             self.run = self.halt = None
-            if view.carry_out:
+            if view.work:
                 with gr.Row(elem_classes=["dd-lab-work"]):
-                    self.run = gr.Button(view.run, elem_id=f"{place}-run", elem_classes=["dd-second"])
+                    self.run = gr.Button(view.work.title, elem_id=f"{place}-run", elem_classes=["dd-second"])
                     stop_look = {"variant": "stop", "elem_classes": ["dd-stop"]}
                     self.halt = gr.Button("Stop", visible=False, elem_id=f"{place}-stop", **stop_look)
             with gr.Row(elem_classes=["dd-lab-parts"]):
@@ -132,7 +132,7 @@ class Shown:
             values = self.view.values(held)
             waiting = f"Loading {resident.id}: this begins as soon as it is there." if resident.loading else ""
             yield self._buttons(working=True) | {self.notice: tell(waiting)}
-            for update in self.view.carry_out(values, resident, lambda: visit.stop):
+            for update in self.view.work.carry_out(values, resident, lambda: visit.stop):
                 yield {self.notice: tell(update.said)} | self._drawn(update.shown)
             yield self._buttons(working=False)
         except InputError as problem:
@@ -193,8 +193,6 @@ def lab_tab(shelf: Shelf, header: Header, tab: gr.Tab, denoising: DenoiseTab) ->
         denoising: the tab whose text is noised here.
     """
     lab = LabTab(shelf)
-    visit = gr.State(Visit.new())
-    gr.on(None, Visit.new, None, visit, queue=False, show_progress="hidden", api_visibility="private")
 
     def change(shown: Shown, checkpoint: Any, *held: Any) -> dict[gr.components.Component, Any]:
         return shown.answered(shelf.get(checkpoint), list(held))
@@ -203,8 +201,8 @@ def lab_tab(shelf: Shelf, header: Header, tab: gr.Tab, denoising: DenoiseTab) ->
         controls = list(shown.controls.values())
         changed = [control.change for control in controls]
         gr.on(changed, partial(change, shown), [header.picker, *controls], shown.outputs, **QUIET)
-        if shown.run:
-            _connect_work(shown, shelf, header, visit)
+        if shown.view.work:
+            _connect_work(shown, shelf, header)
     everything = [lab.choice, header.picker, *lab.controls]
     lab.choice.change(None, lab.choice, None, js=SHOW_VIEW)
     gr.on([tab.select, lab.choice.change, header.picker.change], lab.show, everything, lab.outputs, **QUIET)
@@ -212,8 +210,10 @@ def lab_tab(shelf: Shelf, header: Header, tab: gr.Tab, denoising: DenoiseTab) ->
     return lab
 
 
-def _connect_work(shown: Shown, shelf: Shelf, header: Header, visit: gr.State) -> None:
-    """The buttons of a view that works for longer; it goes on beside the runs of other visitors."""
+def _connect_work(shown: Shown, shelf: Shelf, header: Header) -> None:
+    """The buttons of a view that works for longer; it goes on beside the runs of other visitors, and other views."""
+    visit = gr.State(Visit.new())
+    gr.on(None, Visit.new, None, visit, queue=False, show_progress="hidden", api_visibility="private")
 
     def carry_out(checkpoint: Any, *held: Any) -> Iterator[dict[gr.components.Component, Any]]:
         *values, visit = held

@@ -56,6 +56,25 @@ class Update:
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a view does that takes longer, beside the runs of other visitors.
+
+    Attributes:
+        title: what its button says.
+        carry_out: values of the settings, the visitor's checkpoint, and a function that says whether it was stopped
+            -> updates as they come. It raises InputError as the view's `answer` does.
+    """
+
+    title: str
+    carry_out: Callable[[Mapping[str, Any], Resident, Callable[[], bool]], Iterator[Update]]
+
+
+def stopped_early(resident: Resident) -> str:
+    """What work says that was stopped while it waited for the weights."""
+    return f"Stopped before {resident.id} was asked anything."
+
+
+@dataclass(frozen=True)
 class View:
     """One view of the lab.
 
@@ -68,10 +87,8 @@ class View:
         answer: values of the settings and the visitor's checkpoint -> part -> value of its component; a setting's
             name may be among them, with an update of its control. It raises InputError for what cannot be shown.
         of_checkpoint: whether the answer depends on the checkpoint, so that a link has to name it.
-        run: what the button says that carries out the work of a view which has some.
-        carry_out: that work: values of the settings, the visitor's checkpoint, and a function that says whether it
-            was stopped -> updates as they come. `answer` is then what can be shown without the weights; parts that
-            it leaves out stay as they are. It raises InputError as `answer` does.
+        work: of a view which has some. `answer` is then what can be shown without the weights; parts that it leaves
+            out stay as they are.
     """
 
     name: str
@@ -81,15 +98,12 @@ class View:
     parts: tuple[Part, ...]
     answer: Callable[[Mapping[str, Any], Resident], dict[str, Any]]
     of_checkpoint: bool = False
-    run: str = ""
-    carry_out: Callable[[Mapping[str, Any], Resident, Callable[[], bool]], Iterator[Update]] | None = None
+    work: Work | None = None
 
     def __post_init__(self):
         names = [item.name for item in (*self.settings, *self.parts)]
         if len(set(names)) < len(names):
             raise ValueError(f"settings and parts of {self.name} must have names of their own, not {names}")
-        if bool(self.run) != bool(self.carry_out):
-            raise ValueError(f"run and carry_out of {self.name} must both be given, or neither")
 
     def values(self, held: list[Any]) -> dict[str, Any]:
         """What the controls hold, in the order of `settings`, checked; raises InputError."""

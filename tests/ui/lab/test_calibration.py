@@ -8,7 +8,7 @@ import pytest
 from ddemo.calibration import calibrate
 from ddemo.denoisers import load_checkpoint
 from ddemo.errors import InputError
-from ddemo.ui.lab.calibration import VIEW, shipped_text, windows_of, with_error
+from ddemo.ui.lab.calibration import VIEW, carry_out, shipped_text, windows_of, with_error
 from tests.ui.conftest import HeldCheckpoint
 
 TEXT = "The old sailor looked into the sea.\n\nShe took the letter, read it twice."
@@ -32,7 +32,7 @@ def test_what_is_asked_is_told_before_and_measured_after(held):
     [row] = json.loads(VIEW.answer(settings, checkpoint)["asked"])["rows"]
     windows, characters = windows_of(settings, checkpoint)
     assert row == [str(len(windows)), str(sum(map(len, windows))), str(sum(characters)), str(4 * len(windows))]
-    *_, last = VIEW.carry_out(settings, checkpoint, lambda: False)
+    *_, last = carry_out(settings, checkpoint, lambda: False)
     assert last.said == f"All {len(windows)} windows are measured."
     words = ~checkpoint.codec.never_drawn
     *_, found = calibrate(checkpoint.get().denoiser, windows, characters, 4, 2, words)
@@ -53,11 +53,11 @@ def test_what_is_asked_is_told_before_and_measured_after(held):
 
 def test_stopping_keeps_what_was_measured(tiny):
     asked = []
-    stop_after = iter([False, False, True])
-    updates = VIEW.carry_out(values(times=2), HeldCheckpoint(tiny), lambda: asked.append(0) or next(stop_after))
+    stop_after = iter([False, False, False, True])
+    updates = carry_out(values(times=2), HeldCheckpoint(tiny), lambda: asked.append(0) or next(stop_after))
     *_, last = updates
     assert last.said == f"Stopped after 3 of {len(windows_of(values(), HeldCheckpoint(tiny))[0])} windows."
-    assert len(asked) == 3 and set(last.shown) == {"reliability", "integrand", "numbers"}
+    assert len(asked) == 4 and set(last.shown) == {"reliability", "integrand", "numbers"}
 
 
 def test_the_shipped_text_is_a_few_kilobytes_of_whole_sentences():
@@ -71,9 +71,9 @@ def test_who_cannot_be_measured_is_told_in_a_sentence(resident, tiny_latent):
     with pytest.raises(InputError, match="Gaussian noise on their embeddings"):
         VIEW.answer(values(), latent)
     with pytest.raises(InputError, match="Gaussian noise on their embeddings"):
-        next(VIEW.carry_out(values(), latent, lambda: False))
+        next(carry_out(values(), latent, lambda: False))
     with pytest.raises(InputError, match="write some sentences"):
-        next(VIEW.carry_out(values(source="own", text=" \n "), resident, lambda: False))
+        next(carry_out(values(source="own", text=" \n "), resident, lambda: False))
     assert VIEW.answer(values(source="own", text=""), resident)["text"]["visible"]  # chosen, and not written yet
     with pytest.raises(InputError, match="more than the 400"):
         VIEW.answer(values(source="own", text="sea\n" * 401), resident)

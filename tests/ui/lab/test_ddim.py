@@ -10,7 +10,7 @@ from ddemo.denoisers import load_checkpoint
 from ddemo.errors import InputError
 from ddemo.processes import LINEAR, gaussian
 from ddemo.ui.lab import ddim
-from ddemo.ui.lab.ddim import SHARES, VIEW, WRITTEN, nearest_rows, scale_of, token_of, way_between
+from ddemo.ui.lab.ddim import SHARES, VIEW, WRITTEN, carry_out, nearest_rows, scale_of, token_of, way_between
 from ddemo.ui.lab.forward import drawable
 from tests.ui.conftest import HeldCheckpoint
 
@@ -90,7 +90,7 @@ def test_families_have_their_tables_and_one_without_says_so(tiny_latent):
     assert tiny_latent.denoiser.token_embeddings().shape == (tiny_latent.denoiser.vocab_size, 8)
     world = HeldCheckpoint(load_checkpoint("exact-world", device="cpu"))
     with pytest.raises(InputError, match="has no embeddings to go through"):
-        VIEW.answer(values(first="queen", last="king"), world)
+        VIEW.answer(values(), world)  # whose words it does not know either: no others would help
 
 
 def test_what_is_no_token_or_not_there_yet_is_said_in_a_sentence(tiny):
@@ -101,6 +101,7 @@ def test_what_is_no_token_or_not_there_yet_is_said_in_a_sentence(tiny):
     waiting = SimpleNamespace(id="slow", codec=tiny.codec, loaded=False, get=held.get)
     with pytest.raises(InputError, match="press Interpolate"):
         VIEW.answer(values(), waiting)
-    [update] = VIEW.carry_out(values(), held, lambda: False)
+    [update] = carry_out(values(), held, lambda: False)
     assert set(update.shown) == {part.name for part in VIEW.parts}
-    assert not list(VIEW.carry_out(values(), held, lambda: True))
+    [update] = carry_out(values(), held, lambda: True)
+    assert not update.shown and update.said.startswith("Stopped before")

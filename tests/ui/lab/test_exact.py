@@ -22,6 +22,8 @@ def test_one_mask_at_a_time_is_exact_and_all_at_once_is_the_product_of_marginals
 def test_more_steps_help_the_draw_and_argmax_stays_far(world):
     ancestral = [distance(world, "ancestral", "linear", n) for n in (1, 4, 16, 64)]
     assert all(later < earlier / 2 for earlier, later in pairwise(ancestral))
+    uniform = [distance(world, "uniform", "linear", n) for n in (1, 4, 16, 64)]
+    assert all(later < earlier for earlier, later in pairwise(uniform)) and uniform[-1] < uniform[0] / 4
     for sampler in ("ancestral-argmax", "first-hitting-argmax", "top-k-argmax"):
         assert distance(world, sampler, "linear", 64) > 0.3
 
@@ -35,5 +37,7 @@ def test_what_is_drawn_is_what_is_reached(ask, sampler):
         cell = tuple(truth.words.index(word) for word in text.split())
         assert (p, q) == pytest.approx((float(truth.joint[cell]), float(law[cell])), abs=1e-6)
     assert f"distance {reached.distance(truth, law):.4f}" in found["laws"]["title"]
+    lines = [trace["line"] for trace in found["distances"]["figure"]["data"] if trace["mode"] == "lines"]
+    assert len({(look["color"], look["dash"]) for look in lines}) == len(SAMPLERS)
     rows = {row[0]: row[1:] for row in found["numbers"]["rows"]}
     assert rows["ancestral"][1] == f"{reached.distance(truth, reached.ancestral(truth, LINEAR, 2)):.4f}"

@@ -91,3 +91,9 @@ def test_noise_draws_words_only(resident):
 def test_a_text_without_words_or_too_long_is_refused(ask, text, why):
     with pytest.raises(InputError, match=why):
         ask(VIEW, text=text)
+
+
+def test_a_curve_of_many_names_says_them(ask):
+    said = ask(VIEW, text=TEXT)["numbers"]["said"]
+    assert all(any(name in line for line in said) for name in CURVES["linear"].aliases) and CURVES["linear"].aliases
+    assert not any("other names" in line for line in ask(VIEW, text=TEXT, schedule="cosine")["numbers"]["said"])

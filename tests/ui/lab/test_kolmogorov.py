@@ -67,12 +67,12 @@ def test_what_is_drawn_is_what_the_processes_say(ask):
 @pytest.mark.parametrize(
     ("own", "why"),
     [
-        ("-1 1\n0.5 -0.4", "rows that sum to 0, and row 1 sums to 0.1"),
-        ("1 -1\n1 -1", "must not be negative"),
+        ("-1 1\n0.5 -0.4", "rows that sum to 0, and row 2 sums to 0.1"),
+        ("1 -1\n1 -1", "no negative numbers beside the diagonal, and has -1 in row 1, column 2"),
         ("-9 9\n9 -9", "at most 5, not 9"),
-        ("nan 1\n1 -1", "must be a number"),
-        ("-1 1", "square"),
-        ("\n".join(["0"] * 9), "at most 8 rows"),
+        ("nan 1\n1 -1", "numbers only, and has nan in row 1"),
+        ("-1 1", "needs 2 to 8 rows, a row a line, and 1 are written"),
+        ("\n".join(["0"] * 9), "needs 2 to 8 rows"),
     ],
 )
 def test_rates_that_are_none_are_refused_in_a_sentence(ask, own, why):

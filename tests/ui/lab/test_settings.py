@@ -20,7 +20,7 @@ def test_numbers_in_range_are_read():
     assert isinstance(DRAWS.read(2.0), int) and isinstance(TIME.read(1), float)
 
 
-@pytest.mark.parametrize("held", [None, "0.5", True, math.nan, math.inf, -0.01, 1.01, []])
+@pytest.mark.parametrize("held", [None, "0.5", True, math.nan, math.inf, -0.01, 1.01, [], 10**400, -(10**400)])
 def test_what_is_no_number_of_the_range_is_refused_in_a_sentence(held):
     with pytest.raises(InputError, match=r"^Time t must be a number from 0 to 1"):
         TIME.read(held)
