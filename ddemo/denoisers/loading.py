@@ -1,7 +1,6 @@
 """A checkpoint directory becomes a denoiser, its text codec and its identity, or one clear sentence."""
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from ddemo.denoisers.fit import Fit, Use, bytes_of, fit, free_memory, in_bytes, 
 from ddemo.denoisers.masked_lm import MaskedLMDenoiser, UniformLMDenoiser
 from ddemo.denoisers.recognised import known_but_not_read
 from ddemo.denoisers.self_checks import checked_looks
+from ddemo.denoisers.settings_file import read_config
 from ddemo.denoisers.stored import weight_files
 from ddemo.denoisers.tokenizers import brings_tokenizer, frame_of, read_tokenizer
 from ddemo.errors import InputError
@@ -165,7 +165,7 @@ def _check_files(directory: Path) -> None:
         raise InputError(f"{directory.name} has no weights: a .safetensors file is missing.")
     for file in weight_files(directory):
         _check_weights(file, directory)
-    family = _family_of(directory, _read_config(directory))
+    family = _family_of(directory, read_config(directory))
     if not (family.read_codec or brings_tokenizer(directory)):
         raise InputError(f"{directory.name} has no tokenizer: tokenizer.json is missing.")
 
@@ -177,7 +177,7 @@ def process_of(directory: Path) -> str:
     Raises:
         InputError: of no family that is read here, or for a noise that its family does not reverse.
     """
-    config = _read_config(directory)
+    config = read_config(directory)
     known = _family_of(directory, config).processes
     process = config.get("process", known[0])
     if process not in known:
@@ -188,7 +188,7 @@ def process_of(directory: Path) -> str:
 @_named
 def family_of(directory: Path) -> str:
     """What a checkpoint is called by kind, in the catalog's words where it has one. Raises InputError as loading."""
-    config = _read_config(directory)
+    config = read_config(directory)
     family = _family_of(directory, config)
     if family is DECODERS:
         return decoder_loading.kind_of(directory, config).partition("-")[0]
@@ -198,7 +198,7 @@ def family_of(directory: Path) -> str:
 @_named
 def load_codec(directory: Path) -> TextCodec:
     """The text codec alone: quick, no weights are read."""
-    config = _read_config(directory)
+    config = read_config(directory)
     family = _family_of(directory, config)
     if family.read_codec:
         return family.read_codec(directory, config)
@@ -238,7 +238,7 @@ def load_checkpoint(
 @_named
 def _load(directory: Path, place: torch.device, kind: torch.dtype, force: bool) -> Checkpoint:
     codec = load_codec(directory)
-    family, limit = _family_of(directory, _read_config(directory)), canvas_limit_of(directory)
+    family, limit = _family_of(directory, read_config(directory)), canvas_limit_of(directory)
     held = fit_of(directory, place, kind, length=min(LEAST_CANVAS, limit), lanes=1)
     if held.verdict == "does not fit" and not force:
         way_out = f" {held.change.dtype} would fit." if held.change else ""
@@ -254,7 +254,7 @@ def _load(directory: Path, place: torch.device, kind: torch.dtype, force: bool) 
 @_named
 def fit_of(directory: Path, device: torch.device, dtype: torch.dtype, length: int, lanes: int) -> Fit:
     """What a checkpoint on disk needs for that many lanes, against what is free now. Raises InputError as loading."""
-    size = size_of_directory(directory, _read_config(directory))
+    size = size_of_directory(directory, read_config(directory))
     return fit(size, Use(_name_of(dtype), length, lanes), free_memory(device))
 
 
@@ -265,7 +265,7 @@ def _name_of(dtype: torch.dtype) -> str:
 @_named
 def canvas_limit_of(directory: Path) -> int:
     """The longest canvas: what the checkpoint says it was trained for, else its number of positions."""
-    config = _read_config(directory)
+    config = read_config(directory)
     family = _family_of(directory, config)
     if family.canvas_limit:
         return family.canvas_limit(directory, config)
@@ -283,7 +283,7 @@ def canvas_limit_of(directory: Path) -> int:
 @_named
 def caches_of(directory: Path) -> CacheKinds:
     """What caches by blocks its denoiser will keep, as config.json tells."""
-    config = _read_config(directory)
+    config = read_config(directory)
     told = _family_of(directory, config).caches
     return told(directory, config) if told else NO_CACHES
 
@@ -298,7 +298,7 @@ def companions_of(checkpoint: Checkpoint) -> list[Path]:
 def recommended_of(directory: Path) -> dict[str, Any]:
     """The settings of a run that config.json recommends, unchecked, or the catalog for one of the Hub; and the blocks
     that block diffusion asks for."""
-    config = _read_config(directory)
+    config = read_config(directory)
     blocks = dit_loading if dit_loading.kind_of(config) else decoder_loading
     block_length = blocks.block_length(directory, config)
     recommended, entry = config.get("recommended"), catalog().get(hub.id_of(directory))
@@ -395,13 +395,13 @@ def _load_exact_world(
 def _load_dit(
     directory: Path, codec: TextCodec, process: str, canvas_limit: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Denoiser, torch.dtype]:
-    return dit_loading.load(directory, _read_config(directory), codec, canvas_limit, device, dtype), dtype
+    return dit_loading.load(directory, read_config(directory), codec, canvas_limit, device, dtype), dtype
 
 
 def _load_decoder(
     directory: Path, codec: TextCodec, process: str, canvas_limit: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Denoiser, torch.dtype]:
-    return decoder_loading.load(directory, _read_config(directory), codec, canvas_limit, device, dtype), dtype
+    return decoder_loading.load(directory, read_config(directory), codec, canvas_limit, device, dtype), dtype
 
 
 MASKED_LM = Family(("absorbing", "uniform"), TextCodec, _load_masked_lm)
@@ -443,16 +443,6 @@ def _family_of(directory: Path, config: dict) -> Family:
     named = ", ".join(kinds[:3]) or "no architecture"
     code = " It asks for code of its own, which is not run." if "auto_map" in config else ""
     raise InputError(f"{directory.name} is not a masked language model (its config names {named}).{code}")
-
-
-def _read_config(directory: Path) -> dict:
-    try:
-        config = json.loads((directory / "config.json").read_text())
-    except (OSError, ValueError, RecursionError):
-        raise InputError(f"{directory.name} is not a checkpoint: its config.json is missing or unreadable.") from None
-    if not isinstance(config, dict):
-        raise InputError(f"{directory.name} is not a checkpoint: its config.json is not a table of settings.")
-    return config
 
 
 def _named_directory(name: str) -> Path | None:

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from ddemo.__main__ import main
 from ddemo.denoisers import load_checkpoint, load_codec, process_of
 from ddemo.denoisers.decoder_loading import _check_shift
 from ddemo.denoisers.loading import canvas_limit_of, recommended_of
-from ddemo.errors import InputError
 from tests.denoisers import decoder_checkpoints as tiny
+from tests.denoisers.damage import change_config, change_weights, refused
 
 GATE = "model.layers.1.mlp.gate_proj.weight"
 
@@ -28,28 +27,6 @@ def name(request) -> str:
 def broken(tmp_path) -> Path:
     """An A2D checkpoint in one file, to be damaged."""
     return tiny.write("a2d-qwen3", tmp_path / "broken")
-
-
-def refused(directory: Path) -> str:
-    """The one sentence with which the directory is refused."""
-    with pytest.raises(InputError) as caught:
-        load_checkpoint(str(directory), device="cpu")
-    message = str(caught.value)
-    assert str(directory.parent) not in message
-    assert "\n" not in message and len(message) < 300 and message.endswith(".")
-    return message
-
-
-def change_config(directory: Path, **changes) -> None:
-    file = directory / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
-
-
-def change_weights(directory: Path, change) -> None:
-    file = directory / "model.safetensors"
-    tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
-    change(tensors)
-    save_file(tensors, file, metadata={"format": "pt"})
 
 
 def answers(directory: Path) -> torch.Tensor:
