@@ -29,6 +29,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from ddemo.denoisers.caches import BOTH_WAYS, BY_BLOCKS, CacheKinds
+from ddemo.denoisers.catalog import catalog
 from ddemo.denoisers.codec import TextCodec
 from ddemo.denoisers.decoder_lm import BlockDecoderDenoiser, DecoderDenoiser
 from ddemo.denoisers.self_checks import checked_looks
@@ -103,6 +104,7 @@ KINDS = {
     "a2d-qwen2": Kind("A2D Qwen2", QWEN2, False),
     "a2d-qwen3": Kind("A2D Qwen3", QWEN3, False),
 }
+BEGAN_AS = {"gpt2": "diffugpt", "llama": "diffullama"}
 OF_LLADA = {  # config.json of LLaDA: the name of the same thing in Llama
     "d_model": "hidden_size",
     "mlp_hidden_size": "intermediate_size",
@@ -163,7 +165,7 @@ def kind_of(directory: Path, config: dict) -> str | None:
     """The key in `KINDS` of what a directory holds; None for other checkpoints.
 
     DiffuGPT and DiffuLLaMA have the config.json of the autoregressive networks that they began as. What tells them
-    from these is the tensors' names, or a tokenizer that names a mask.
+    from these is the tensors' names, or a tokenizer that names a mask; and before either is there, the catalog.
     """
     name = config.get("model_type")
     name = name.lower() if isinstance(name, str) else ""
@@ -171,9 +173,11 @@ def kind_of(directory: Path, config: dict) -> str | None:
         return name if "d_model" in config and "num_experts" not in config else None
     if name == "dream":
         return name if "DreamForCausalLM" not in _architectures(config) and "block_size" not in config else None
-    if name in ("gpt2", "llama"):
-        is_diffusion = _names_a_mask(directory, config) or (name == "gpt2" and _has_denoise_model(directory))
-        return {"gpt2": "diffugpt", "llama": "diffullama"}[name] if is_diffusion else None
+    if name in BEGAN_AS:
+        listed = catalog().get(directory.as_posix())  # owner/name where nothing was fetched yet
+        is_diffusion = (listed is not None and listed.family == BEGAN_AS[name]) or _names_a_mask(directory, config)
+        is_diffusion = is_diffusion or (name == "gpt2" and _has_denoise_model(directory))
+        return BEGAN_AS[name] if is_diffusion else None
     return name if name in KINDS else None
 
 

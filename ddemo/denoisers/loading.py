@@ -1,6 +1,7 @@
 """A checkpoint directory becomes a denoiser, its text codec and its identity, or one clear sentence."""
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForMaskedLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from ddemo.denoisers import decoder_loading, dit_loading, exact_world, hub, latent_lm
@@ -18,12 +19,12 @@ from ddemo.denoisers.base import Denoiser
 from ddemo.denoisers.caches import NO_CACHES, CacheKinds
 from ddemo.denoisers.catalog import catalog
 from ddemo.denoisers.codec import TextCodec
-from ddemo.denoisers.fit import Fit, Use, bytes_of, fit, free_memory, in_bytes, size_of_directory
+from ddemo.denoisers.fit import Fit, Size, Use, bytes_of, fit, free_memory, in_bytes, size_of_directory
 from ddemo.denoisers.masked_lm import MaskedLMDenoiser, UniformLMDenoiser
 from ddemo.denoisers.recognised import known_but_not_read
 from ddemo.denoisers.self_checks import checked_looks
 from ddemo.denoisers.settings_file import read_config
-from ddemo.denoisers.stored import weight_files
+from ddemo.denoisers.stored import stored_shapes, weight_files
 from ddemo.denoisers.tokenizers import brings_tokenizer, frame_of, read_tokenizer
 from ddemo.errors import InputError
 
@@ -165,6 +166,8 @@ def _check_files(directory: Path) -> None:
         raise InputError(f"{directory.name} has no weights: a .safetensors file is missing.")
     for file in weight_files(directory):
         _check_weights(file, directory)
+    if (directory / "adapter_config.json").is_file():  # the library would take its base from where that file says
+        raise InputError(f"{directory.name} is an adapter for another checkpoint, which is not read here.")
     family = _family_of(directory, read_config(directory))
     if not (family.read_codec or brings_tokenizer(directory)):
         raise InputError(f"{directory.name} has no tokenizer: tokenizer.json is missing.")
@@ -224,7 +227,7 @@ def load_checkpoint(
     Args:
         name: as for `find_checkpoint`.
         device: "auto" takes CUDA, then MPS, then the CPU.
-        dtype: "auto" is bfloat16 on CUDA and float32 elsewhere.
+        dtype: "auto" is bfloat16 on a CUDA device that computes in it, and float32 elsewhere.
         force: load it even where it does not fit into the free memory.
 
     Raises:
@@ -237,6 +240,7 @@ def load_checkpoint(
 
 @_named
 def _load(directory: Path, place: torch.device, kind: torch.dtype, force: bool) -> Checkpoint:
+    _check_layers(directory)
     codec = load_codec(directory)
     family, limit = _family_of(directory, read_config(directory)), canvas_limit_of(directory)
     held = fit_of(directory, place, kind, length=min(LEAST_CANVAS, limit), lanes=1)
@@ -249,6 +253,16 @@ def _load(directory: Path, place: torch.device, kind: torch.dtype, force: bool) 
     denoiser, kind = family.load(directory, codec, process_of(directory), limit, place, kind)
     denoiser.id = hub.id_of(directory)
     return Checkpoint(denoiser.id, directory, denoiser, codec, _name_of(kind), recommended_of(directory), held)
+
+
+def _check_layers(directory: Path) -> None:
+    """A layer has a tensor of its own at least: a network of more of them would be built for ever, and in vain."""
+    layers, tensors = Size.of_config(read_config(directory), 0).layers, len(stored_shapes(directory))
+    if layers > tensors:
+        raise InputError(
+            f"The weights of {directory.name} are incomplete: config.json says {layers:,} layers, and only "
+            f"{tensors:,} tensors are there."
+        )
 
 
 @_named
@@ -322,7 +336,8 @@ def pick_device(name: str) -> torch.device:
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """Raises InputError for an unknown type."""
     if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        has_it = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if has_it else torch.float32
     if name not in DTYPES:
         raise InputError(f"dtype must be one of auto, {', '.join(DTYPES)}, not {name[:40]!r}.")
     return DTYPES[name]
@@ -331,7 +346,11 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 def _load_masked_lm(
     directory: Path, codec: TextCodec, process: str, canvas_limit: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[MaskedLMDenoiser, torch.dtype]:
-    model = _network(AutoModelForMaskedLM, directory, dtype, trust_remote_code=False)
+    told = {"trust_remote_code": False}
+    _check_size(
+        directory, lambda: AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained(directory, **told), **told)
+    )
+    model = _network(AutoModelForMaskedLM, directory, dtype, **told)
     kind = UniformLMDenoiser if process == "uniform" else MaskedLMDenoiser
     denoiser = kind(model.to(device), directory.name, codec.mask_id, canvas_limit, codec.vocab_size)
     denoiser.before, denoiser.after = frame_of(codec.tokenizer)
@@ -355,10 +374,29 @@ def _masked_lm_checks(denoiser: MaskedLMDenoiser) -> Iterator[str]:
 def _load_latent_lm(
     directory: Path, codec: TextCodec, process: str, canvas_limit: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[latent_lm.LatentLMDenoiser, torch.dtype]:
+    _check_size(directory, lambda: latent_lm.LatentBert(latent_lm.LatentConfig.from_pretrained(directory)))
     model = _network(latent_lm.LatentBert, directory, dtype).to(device)
     if len(model.embeddings) != codec.vocab_size or not model.log_prior.isfinite().any():
         raise InputError(f"The weights of {directory.name} are damaged: they place none of its words.")
     return latent_lm.LatentLMDenoiser(model, directory.name, codec.mask_id, canvas_limit, codec.vocab_size), dtype
+
+
+def _check_size(directory: Path, build: Callable[[], PreTrainedModel]) -> None:
+    """Refuse a config.json that asks for more numbers than are stored, for which the library would make room first."""
+    try:
+        with torch.device("meta"):  # where tensors have a shape and no memory
+            asked = sum(weight.numel() for weight in build().parameters())
+    except Exception as problem:  # the library trips over nonsense in every way there is
+        raise InputError(
+            f"The config.json of {directory.name} is damaged: no network can be built from it "
+            f"({type(problem).__name__})."
+        ) from problem
+    stored = sum(math.prod(shape) for shape in stored_shapes(directory).values())
+    if asked > stored:
+        raise InputError(
+            f"The weights of {directory.name} are incomplete: config.json asks for {asked:,} numbers, and "
+            f"{stored:,} are there."
+        )
 
 
 def _network(kind: type, directory: Path, dtype: torch.dtype, **options: bool) -> PreTrainedModel:
