@@ -266,10 +266,15 @@ def _check_layers(directory: Path) -> None:
 
 
 @_named
+def size_of(directory: Path) -> Size:
+    """What the memory of a checkpoint on disk depends on. Raises InputError as loading."""
+    return size_of_directory(directory, read_config(directory))
+
+
+@_named
 def fit_of(directory: Path, device: torch.device, dtype: torch.dtype, length: int, lanes: int) -> Fit:
     """What a checkpoint on disk needs for that many lanes, against what is free now. Raises InputError as loading."""
-    size = size_of_directory(directory, read_config(directory))
-    return fit(size, Use(_name_of(dtype), length, lanes), free_memory(device))
+    return fit(size_of(directory), Use(_name_of(dtype), length, lanes), free_memory(device))
 
 
 def _name_of(dtype: torch.dtype) -> str:
@@ -295,9 +300,13 @@ def canvas_limit_of(directory: Path) -> int:
 
 
 @_named
-def caches_of(directory: Path) -> CacheKinds:
-    """What caches by blocks its denoiser will keep, as config.json tells."""
-    config = read_config(directory)
+def caches_of(directory: Path, config: dict | None = None) -> CacheKinds:
+    """What caches by blocks its denoiser will keep, as config.json tells.
+
+    Args:
+        config: its content, for a checkpoint that is not on disk yet; `directory` is its owner/name then.
+    """
+    config = read_config(directory) if config is None else config
     told = _family_of(directory, config).caches
     return told(directory, config) if told else NO_CACHES
 
@@ -382,7 +391,7 @@ def _load_latent_lm(
 
 
 def _check_size(directory: Path, build: Callable[[], PreTrainedModel]) -> None:
-    """Refuse a config.json that asks for more numbers than are stored, for which the library would make room first."""
+    """Refuse a config.json that asks for more numbers than are stored: the library would make room for them first."""
     try:
         with torch.device("meta"):  # where tensors have a shape and no memory
             asked = sum(weight.numel() for weight in build().parameters())

@@ -223,6 +223,7 @@ def test_a_network_that_reads_left_to_right_is_caught(broken, monkeypatch):
         ({"num_hidden_layers": 3}, "is missing"),
         ({"hidden_size": 64}, "damaged"),
         ({"num_attention_heads": 0}, "damaged"),
+        ({"num_hidden_layers": 10**9}, "1,000,000,000 layers"),
         ({"num_hidden_layers": "two"}, "no network can be built"),
         ({"max_position_embeddings": None}, "max_position_embeddings is not a number"),
         ({"mask_token_id": 32}, "token 32 as its mask, outside its 32 tokens"),
@@ -262,6 +263,9 @@ def test_a_llada_whose_blocks_are_not_llama_s(tmp_path, change):
         ({"model_type": "Fast_dLLM_Qwen", "architectures": ["Fast_dLLM_QwenForCausalLM"]}, "Fast-dLLM"),
         ({"model_type": "Dream", "architectures": ["DreamForCausalLM"]}, "DreamReasoner"),
         ({"model_type": "editflow-qwen3"}, "Edit Flow"),
+        ({"model_type": "rnd1", "architectures": ["RND1LM"]}, "RND1"),
+        ({"model_type": "mmada", "architectures": ["MMadaModelLM"]}, "MMaDA"),
+        ({"model_type": "llava_llada"}, "LLaDA-V"),
     ],
     ids=str,
 )

@@ -197,9 +197,11 @@ def test_unknown_dtypes(name):
         pick_dtype(name, torch.device("cpu"))
 
 
-def test_automatic_dtypes():
+def test_automatic_dtypes(monkeypatch):
     assert pick_dtype("auto", torch.device("cpu")) is torch.float32
-    assert pick_dtype("auto", torch.device("cuda")) is torch.bfloat16
+    for has_it, kind in ((True, torch.bfloat16), (False, torch.float32)):  # a T4 has not
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, has_it=has_it: has_it)
+        assert pick_dtype("auto", torch.device("cuda")) is kind
     assert all(pick_dtype(name, torch.device("cpu")) is kind for name, kind in DTYPES.items())
 
 
@@ -267,6 +269,26 @@ def test_weights_that_are_no_numbers(broken, wrong):
 def test_a_tensor_of_another_shape(broken):
     change_weights(broken, lambda tensors: tensors.update({DENSE: torch.zeros(3, 5)}))
     assert "cannot be loaded" in refused(broken)
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"num_hidden_layers": 10**9}, "config.json says 1,000,000,000 layers, and only 42 tensors are there"),
+        ({"type_vocab_size": 10**12}, "config.json asks for 32,000,000,033,818 numbers, and 33,882 are there"),
+        ({"intermediate_size": 10**10}, "numbers, and 33,882 are there"),
+    ],
+    ids=str,
+)
+def test_a_config_that_asks_for_more_than_is_stored(broken, change, says):
+    """Refused before memory is: it would take other visitors' checkpoints with it."""
+    change_config(broken, **change)
+    assert says in refused(broken)
+
+
+def test_an_adapter_is_not_taken_for_the_checkpoint_that_it_names(broken):
+    (broken / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "/elsewhere"}))
+    assert "broken is an adapter for another checkpoint" in refused(broken)
 
 
 def test_a_tokenizer_that_is_larger_than_the_network(broken):

@@ -60,7 +60,7 @@ class HeldCheckpoint:
     loading = busy = False
     loaded = True
     used = 0.0
-    problem, grown = "", 0
+    problem, grown, turn = "", 0, None
 
     def __init__(self, checkpoint: Checkpoint):
         self.checkpoint = checkpoint
@@ -73,6 +73,9 @@ class HeldCheckpoint:
 
     def get(self) -> Checkpoint:
         return self.checkpoint
+
+    def can_be(self, dtype: str) -> bool:
+        return False
 
 
 @dataclass
