@@ -1,5 +1,6 @@
 """Whether a checkpoint fits into memory: estimated from config and sizes before a download, and measured after."""
 
+import ctypes
 import math
 import threading
 from collections.abc import Iterator, Mapping
@@ -246,10 +247,19 @@ def used_memory(device: torch.device) -> int:
     return psutil.Process().memory_info().rss
 
 
+def give_back() -> None:
+    """Hand the memory that was freed in this process back to the system, where the C library keeps it for later."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError, TypeError):  # another C library than GNU's: it may keep some
+        return
+
+
 class Growth:
     """By how much this process grew at most, where lanes are run, while a `with` block was at work; others count too.
 
-    On CUDA the allocator knows its peak. Elsewhere a thread looks at the process every few milliseconds.
+    On CUDA the allocator knows its peak. Elsewhere a thread looks at the process every few milliseconds; what the
+    process had kept of freed memory is handed back first, or it would not grow.
 
     Attributes:
         bytes: what was found, after the block; never below 0.
@@ -260,6 +270,7 @@ class Growth:
         self._device, self._over = device, threading.Event()
 
     def __enter__(self) -> "Growth":
+        give_back()
         self._before = used_memory(self._device)
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)

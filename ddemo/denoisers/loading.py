@@ -394,18 +394,18 @@ def _check_size(directory: Path, build: Callable[[], PreTrainedModel]) -> None:
     """Refuse a config.json that asks for more numbers than are stored: the library would make room for them first."""
     try:
         with torch.device("meta"):  # where tensors have a shape and no memory
-            asked = sum(weight.numel() for weight in build().parameters())
+            asked = {name: weight.numel() for name, weight in build().named_parameters()}
     except Exception as problem:  # the library trips over nonsense in every way there is
         raise InputError(
             f"The config.json of {directory.name} is damaged: no network can be built from it "
             f"({type(problem).__name__})."
         ) from problem
-    stored = sum(math.prod(shape) for shape in stored_shapes(directory).values())
-    if asked > stored:
-        raise InputError(
-            f"The weights of {directory.name} are incomplete: config.json asks for {asked:,} numbers, and "
-            f"{stored:,} are there."
-        )
+    shapes = stored_shapes(directory)
+    wanted, there = sum(asked.values()), sum(math.prod(shape) for shape in shapes.values())
+    if wanted > there:
+        lost = next((name for name in asked if name not in shapes), "")
+        what = f"{lost} is missing" if lost else f"config.json asks for {wanted:,} numbers, and {there:,} are there"
+        raise InputError(f"The weights of {directory.name} are incomplete: {what}.")
 
 
 def _network(kind: type, directory: Path, dtype: torch.dtype, **options: bool) -> PreTrainedModel:

@@ -13,7 +13,7 @@ import torch
 
 from ddemo.compare.lanes import growth_in_a_turn, pace_of
 from ddemo.denoisers import Checkpoint, TextCodec, find_checkpoint, load_checkpoint, load_codec
-from ddemo.denoisers.fit import CANVAS, LANES, Fit, Use, free_memory, used_memory
+from ddemo.denoisers.fit import CANVAS, LANES, Fit, Use, free_memory, give_back, used_memory
 from ddemo.denoisers.hub import id_of
 from ddemo.denoisers.loading import (
     DTYPES,
@@ -170,6 +170,7 @@ class Resident:
                 self._thread, self._held, self._problem, self.turn = None, None, "", None
                 self.__dict__.pop("pace", None)
         gc.collect()
+        give_back()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

@@ -342,8 +342,8 @@ def test_a_visitor_who_goes_away_ends_only_their_own_waiting(shelf, visitor, ser
     other.ask("check")
     repository.gate.clear()
     streams = [visitor.start("fetch"), other.start("fetch")]
-    for stream in streams:
-        next(stream)
+    for fetching in streams:
+        next(fetching)
     assert [item.waiting for item in hub._UNDER_WAY.values()] == [2]
     streams[0].close()
     assert [item.waiting for item in hub._UNDER_WAY.values()] == [1]
