@@ -24,7 +24,7 @@ from ddemo.denoisers.masked_lm import MaskedLMDenoiser, UniformLMDenoiser
 from ddemo.denoisers.recognised import known_but_not_read
 from ddemo.denoisers.self_checks import checked_looks
 from ddemo.denoisers.settings_file import read_config
-from ddemo.denoisers.stored import stored_shapes, weight_files
+from ddemo.denoisers.stored import compare, stored_shapes, weight_files
 from ddemo.denoisers.tokenizers import brings_tokenizer, frame_of, read_tokenizer
 from ddemo.errors import InputError
 
@@ -394,18 +394,16 @@ def _check_size(directory: Path, build: Callable[[], PreTrainedModel]) -> None:
     """Refuse a config.json that asks for more numbers than are stored: the library would make room for them first."""
     try:
         with torch.device("meta"):  # where tensors have a shape and no memory
-            asked = {name: weight.numel() for name, weight in build().named_parameters()}
+            asked = {name: tuple(weight.shape) for name, weight in build().named_parameters()}
     except Exception as problem:  # the library trips over nonsense in every way there is
         raise InputError(
             f"The config.json of {directory.name} is damaged: no network can be built from it "
             f"({type(problem).__name__})."
         ) from problem
-    shapes = stored_shapes(directory)
-    wanted, there = sum(asked.values()), sum(math.prod(shape) for shape in shapes.values())
-    if wanted > there:
-        lost = next((name for name in asked if name not in shapes), "")
-        what = f"{lost} is missing" if lost else f"config.json asks for {wanted:,} numbers, and {there:,} are there"
-        raise InputError(f"The weights of {directory.name} are incomplete: {what}.")
+    stored = stored_shapes(directory)
+    wanted, there = (sum(map(math.prod, shapes.values())) for shapes in (asked, stored))
+    if wanted > there:  # so one at least is missing, or larger than it is stored
+        compare(directory, asked, stored)
 
 
 def _network(kind: type, directory: Path, dtype: torch.dtype, **options: bool) -> PreTrainedModel:

@@ -188,6 +188,8 @@ class Resident:
 
     def _load(self) -> None:
         try:
+            if not self.directory.is_dir():  # said here, since loading would name the path, which is the owner's
+                raise InputError(f"{self.id} is no longer where it was when it was listed.")
             with self.room(self):
                 place, forced = pick_device(self._device), (True,) if self.force else ()
                 before = used_memory(place)

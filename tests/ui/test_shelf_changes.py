@@ -249,6 +249,14 @@ def test_on_a_public_page_nothing_is_added(name, other):
     assert [resident.id for resident in shelf] == ["other"]
 
 
+def test_what_has_gone_from_the_disk_tells_no_path(other):
+    shelf = Shelf.of([other], "cpu", public=True)
+    shutil.rmtree(other)
+    with pytest.raises(gr.Error) as caught:
+        list(stream(shelf, partial(of_text, "The", 4), {}, "other"))
+    assert "other is no longer where it was" in str(caught.value) and str(Path(other).parent) not in str(caught.value)
+
+
 @pytest.mark.parametrize("public", [True, False])
 def test_the_api_takes_no_ids_and_no_paths(other, public):
     shelf = Shelf.of([other], "cpu", public=public)
