@@ -160,7 +160,10 @@ def _named(name: str) -> tuple[str, str | None, str]:
         return str(path), None, path.resolve().name
     if HUB_ID.fullmatch(name):
         return name, None, name
-    raise InputError(f"There is no judge {name[:80]!r}: it is neither a .gguf file, nor a directory, nor a Hub id.")
+    # The last part alone: visitors of a public page read this, and the rest is the owner's.
+    raise InputError(
+        f"There is no judge {path.name[:80]!r}: it is neither a .gguf file, nor a directory, nor a Hub id."
+    )
 
 
 def _read(directory: str, file: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:

@@ -427,7 +427,7 @@ def test_ladder_prints_a_row_for_each_rung_and_draw(run):
         ("compare", ["no masks", "--length", "0"], "There is nothing to fill"),
         ("compare", [MASKED, "--lanes", "99"], "The number of lanes must be"),
         ("compare", [MASKED, "--length", "-1"], "The number of new tokens"),
-        ("compare", [MASKED, "--judge", "nowhere at all"], "There is no judge"),
+        ("compare", [MASKED, "--judge", "/its/owners/place/nowhere at all"], "There is no judge 'nowhere at all'"),
         ("compare", [MASKED, "--steps", "2", "--lanes", "1", "--write", "missing.md"], "[Errno 2]"),
         ("ladder", [MASKED, "--rungs", "0"], "rungs must be 1 or more"),
         ("ladder", [MASKED, "--seeds", "40"], "rungs must be 1 or more"),

@@ -10,7 +10,7 @@ from ddemo import runs
 from ddemo.compare.questions import LanePlan
 from ddemo.denoisers import Checkpoint
 from ddemo.denoisers.caches import NONE
-from ddemo.denoisers.fit import CACHE_COPIES, COPIES, free_memory, in_bytes
+from ddemo.denoisers.fit import CACHE_COPIES, COPIES, Growth, free_memory, in_bytes
 from ddemo.errors import InputError
 from ddemo.sampling import Engine, Frame, SamplerConfig
 from ddemo.settings import default_sampler
@@ -221,6 +221,14 @@ def pace_of(checkpoint: Checkpoint) -> float:
     for _ in runs.carry_out_together(checkpoint, traces):
         pass
     return (time.perf_counter() - began) / passed
+
+
+def growth_in_a_turn(checkpoint: Checkpoint, length: int, lanes: int) -> int:
+    """Bytes by which the process grew at most while so many lanes, all of masks, took a first step together."""
+    traces = [runs.begin(checkpoint, "", length, _of_pace(checkpoint, seed)) for seed in range(lanes)]
+    with Growth(checkpoint.denoiser.device) as growth, closing(runs.carry_out_together(checkpoint, traces)) as turns:
+        next(turns)
+    return growth.bytes
 
 
 def _of_pace(checkpoint: Checkpoint, seed: int) -> SamplerConfig:

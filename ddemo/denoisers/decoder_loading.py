@@ -6,7 +6,7 @@ does the same arithmetic, and what differs from that arithmetic is refused by na
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,10 +29,12 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from ddemo.denoisers.caches import BOTH_WAYS, BY_BLOCKS, CacheKinds
+from ddemo.denoisers.catalog import catalog
 from ddemo.denoisers.codec import TextCodec
 from ddemo.denoisers.decoder_lm import BlockDecoderDenoiser, DecoderDenoiser
 from ddemo.denoisers.self_checks import checked_looks
-from ddemo.denoisers.stored import Shape, compare, fitted, stored_shapes, stored_tensors
+from ddemo.denoisers.settings_file import whole
+from ddemo.denoisers.stored import Shape, compare, filled, stored_shapes
 from ddemo.denoisers.tokenizers import read_tokenizer
 from ddemo.errors import InputError
 
@@ -102,6 +104,7 @@ KINDS = {
     "a2d-qwen2": Kind("A2D Qwen2", QWEN2, False),
     "a2d-qwen3": Kind("A2D Qwen3", QWEN3, False),
 }
+BEGAN_AS = {"gpt2": "diffugpt", "llama": "diffullama"}
 OF_LLADA = {  # config.json of LLaDA: the name of the same thing in Llama
     "d_model": "hidden_size",
     "mlp_hidden_size": "intermediate_size",
@@ -162,7 +165,7 @@ def kind_of(directory: Path, config: dict) -> str | None:
     """The key in `KINDS` of what a directory holds; None for other checkpoints.
 
     DiffuGPT and DiffuLLaMA have the config.json of the autoregressive networks that they began as. What tells them
-    from these is the tensors' names, or a tokenizer that names a mask.
+    from these is the tensors' names, or a tokenizer that names a mask; and before either is there, the catalog.
     """
     name = config.get("model_type")
     name = name.lower() if isinstance(name, str) else ""
@@ -170,9 +173,11 @@ def kind_of(directory: Path, config: dict) -> str | None:
         return name if "d_model" in config and "num_experts" not in config else None
     if name == "dream":
         return name if "DreamForCausalLM" not in _architectures(config) and "block_size" not in config else None
-    if name in ("gpt2", "llama"):
-        is_diffusion = _names_a_mask(directory, config) or (name == "gpt2" and _has_denoise_model(directory))
-        return {"gpt2": "diffugpt", "llama": "diffullama"}[name] if is_diffusion else None
+    if name in BEGAN_AS:
+        listed = catalog().get(directory.as_posix())  # owner/name where nothing was fetched yet
+        is_diffusion = (listed is not None and listed.family == BEGAN_AS[name]) or _names_a_mask(directory, config)
+        is_diffusion = is_diffusion or (name == "gpt2" and _has_denoise_model(directory))
+        return BEGAN_AS[name] if is_diffusion else None
     return name if name in KINDS else None
 
 
@@ -209,7 +214,7 @@ def block_length(directory: Path, config: dict) -> int:
     if not (kind_of(directory, config) or "").startswith("a2d-"):
         return 0
     if "block_size" in config:
-        return _whole(directory, config, "block_size")
+        return whole(directory, config, "block_size")
     named = "/".join([*directory.absolute().parts[-3:], str(config.get("_name_or_path", ""))])
     return BLOCK_LENGTH if "bd3lm" in named.lower() else 0
 
@@ -224,13 +229,13 @@ def canvas_limit(directory: Path, config: dict) -> int:
     name = kind_of(directory, config)
     kind = KINDS[name]
     if name == "diffugpt":
-        limit, told = _whole(directory, config, "n_positions"), config.get("task_specific_params")
+        limit, told = whole(directory, config, "n_positions"), config.get("task_specific_params")
         told = told.get("text-generation") if isinstance(told, dict) else None
         if isinstance(told, dict) and "max_length" in told:
-            limit = min(limit, _whole(directory, told, "max_length"))
+            limit = min(limit, whole(directory, told, "max_length"))
     else:
         key = "max_sequence_length" if name == "llada" else "max_position_embeddings"
-        limit = _whole(directory, config, key)
+        limit = whole(directory, config, key)
     limit = min(limit, kind.longest or limit) - kind.shifted
     if limit < 1:
         raise InputError(f"{directory.name} has room for {limit} tokens: its config.json is damaged.")
@@ -361,13 +366,6 @@ def network_of(directory: Path, config: dict, name: str, rows: int) -> PreTraine
         ) from problem
 
 
-def _whole(directory: Path, config: Mapping, key: str) -> int:
-    value = config.get(key)
-    if type(value) is not int or value < 1:
-        raise InputError(f"The config.json of {directory.name} is damaged: its {key} is not a number of 1 or more.")
-    return value
-
-
 # ---------------------------------------------------------------- weights
 
 
@@ -406,13 +404,10 @@ def _fill(
     compare(directory, expected, shapes)
     stored = {tensor: _rename(name, tensor) for tensor in stored_shapes(directory)}
     wanted = {tensor: part for tensor, part in stored.items() if part in expected}
-    filled = {
-        wanted[tensor]: fitted(directory, wanted[tensor], value, device, dtype)
-        for tensor, value in stored_tensors(directory, wanted)
-    }
+    tensors = filled(directory, wanted, device, dtype)
     if shared:
-        filled[HEAD] = filled[embedding]
-    model.load_state_dict(filled, assign=True)
+        tensors[HEAD] = tensors[embedding]
+    model.load_state_dict(tensors, assign=True)
     model.requires_grad_(False)
     settle_rotary(model, device)
     return len(expected)

@@ -13,7 +13,8 @@ from ddemo.denoisers.codec import TextCodec
 from ddemo.denoisers.dit import DiT, Shape
 from ddemo.denoisers.dit_lm import BlockDiTDenoiser, DiTDenoiser, ScoreDiTDenoiser, UniformDiTDenoiser
 from ddemo.denoisers.self_checks import checked_looks
-from ddemo.denoisers.stored import compare, fitted, stored_shapes, stored_tensors
+from ddemo.denoisers.settings_file import whole
+from ddemo.denoisers.stored import compare, filled, stored_shapes
 from ddemo.denoisers.tokenizers import borrowed_tokenizer, brings_tokenizer, read_tokenizer
 from ddemo.errors import InputError
 
@@ -88,7 +89,7 @@ def block_length(directory: Path, config: dict) -> int:
     """Tokens that BD3-LM is to fill together; 0 for the other families."""
     if kind_of(config) != "bd3lm" or not config.get("cross_attn", True):
         return 0
-    return _whole(directory, config, "block_size")
+    return whole(directory, config, "block_size")
 
 
 def read_codec(directory: Path, config: dict) -> TextCodec:
@@ -141,11 +142,7 @@ def load(
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     compare(directory, expected, {name: shape for name, shape in shapes.items() if name not in UNREAD})
     wanted = {prefix + name: name for name in expected}
-    tensors = {
-        wanted[name]: fitted(directory, wanted[name], tensor, device, dtype)
-        for name, tensor in stored_tensors(directory, wanted)
-    }
-    model.load_state_dict(tensors, assign=True)
+    model.load_state_dict(filled(directory, wanted, device, dtype), assign=True)
     model.requires_grad_(False)
     made = _denoiser(kind, block_length(directory, config))
     settings = (model, directory.name, codec.mask_id, canvas_limit, codec.vocab_size)
@@ -179,21 +176,14 @@ def _settings(directory: Path, config: dict) -> dict[str, int]:
     """What config.json says of the network, under one set of names; sizes that it leaves out are missing here."""
     if kind_of(config) == "sedd":
         told, names = config["model"], {"width": "hidden_size", "length": "length"}
-        given = {"vocab_size": _whole(directory, config, "tokens") + 1}
+        given = {"vocab_size": whole(directory, config, "tokens") + 1}
     else:
         told, names, given = config, {"width": "hidden_dim", "length": "model_length", "vocab_size": "vocab_size"}, {}
     names |= {"blocks": "n_blocks", "heads": "n_heads", "cond_dim": "cond_dim"}
-    given |= {name: _whole(directory, told, key) for name, key in names.items() if key in told}
+    given |= {name: whole(directory, told, key) for name, key in names.items() if key in told}
     if missing := [names[name] for name in ("heads", "length") if name not in given]:
         raise InputError(f"The config.json of {directory.name} is damaged: {missing[0]} is missing.")
     return given
-
-
-def _whole(directory: Path, config: dict, key: str) -> int:
-    value = config.get(key)
-    if type(value) is not int or value < 1:
-        raise InputError(f"The config.json of {directory.name} is damaged: its {key} is not a number of 1 or more.")
-    return value
 
 
 def _refuse_relatives(directory: Path, config: dict, kind: str) -> None:

@@ -1,6 +1,8 @@
-"""Whether a checkpoint fits into memory: estimated from config and sizes alone, so before a download."""
+"""Whether a checkpoint fits into memory: estimated from config and sizes before a download, and measured after."""
 
+import ctypes
 import math
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +24,7 @@ COPIES = 7
 STREAMS, HIDDENS = 6, 3
 # Keys and values of a lane: those that it keeps, and those of a pass, where all lanes' are laid side by side.
 CACHE_COPIES = 2
+LOOK = 0.005  # seconds between two looks at how large the process is
 TIGHT = 0.8  # of the free memory: beyond it, other programs are squeezed
 ITEM = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}  # bytes of a number
 LENGTHS = (4096, 2048, 1024, 512, 256, 128, 64, 32)
@@ -113,8 +116,13 @@ class Need:
     cache: int
 
     @property
+    def turn(self) -> int:
+        """Of a turn of lanes: what is needed beside the weights."""
+        return self.activations + self.logits + self.cache
+
+    @property
     def total(self) -> int:
-        return self.weights + self.activations + self.logits + self.cache
+        return self.weights + self.turn
 
 
 @dataclass(frozen=True)
@@ -237,6 +245,53 @@ def used_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     return psutil.Process().memory_info().rss
+
+
+def give_back() -> None:
+    """Hand the memory that was freed in this process back to the system, where the C library keeps it for later."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError, TypeError):  # another C library than GNU's: it may keep some
+        return
+
+
+class Growth:
+    """By how much this process grew at most, where lanes are run, while a `with` block was at work; others count too.
+
+    On CUDA the allocator knows its peak. Elsewhere a thread looks at the process every few milliseconds; what the
+    process had kept of freed memory is handed back first, or it would not grow.
+
+    Attributes:
+        bytes: what was found, after the block; never below 0.
+    """
+
+    def __init__(self, device: torch.device):
+        self.bytes = 0
+        self._device, self._over = device, threading.Event()
+
+    def __enter__(self) -> "Growth":
+        give_back()
+        self._before = used_memory(self._device)
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        else:
+            self._watch = threading.Thread(target=self._look, name="memory", daemon=True)
+            self._watch.start()
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        if self._device.type == "cuda":
+            self.bytes = max(0, torch.cuda.max_memory_allocated(self._device) - self._before)
+            return
+        self._over.set()
+        self._watch.join()
+
+    def _look(self) -> None:
+        while True:
+            over = self._over.wait(LOOK)
+            self.bytes = max(self.bytes, used_memory(self._device) - self._before)
+            if over:
+                return
 
 
 def in_bytes(count: int) -> str:

@@ -1,7 +1,7 @@
 """A checkpoint directory becomes a denoiser, its text codec and its identity, or one clear sentence."""
 
 import hashlib
-import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForMaskedLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from ddemo.denoisers import decoder_loading, dit_loading, exact_world, hub, latent_lm
@@ -19,11 +19,12 @@ from ddemo.denoisers.base import Denoiser
 from ddemo.denoisers.caches import NO_CACHES, CacheKinds
 from ddemo.denoisers.catalog import catalog
 from ddemo.denoisers.codec import TextCodec
-from ddemo.denoisers.fit import Fit, Use, bytes_of, fit, free_memory, in_bytes, size_of_directory
+from ddemo.denoisers.fit import Fit, Size, Use, bytes_of, fit, free_memory, in_bytes, size_of_directory
 from ddemo.denoisers.masked_lm import MaskedLMDenoiser, UniformLMDenoiser
 from ddemo.denoisers.recognised import known_but_not_read
 from ddemo.denoisers.self_checks import checked_looks
-from ddemo.denoisers.stored import weight_files
+from ddemo.denoisers.settings_file import read_config
+from ddemo.denoisers.stored import compare, stored_shapes, weight_files
 from ddemo.denoisers.tokenizers import brings_tokenizer, frame_of, read_tokenizer
 from ddemo.errors import InputError
 
@@ -165,7 +166,9 @@ def _check_files(directory: Path) -> None:
         raise InputError(f"{directory.name} has no weights: a .safetensors file is missing.")
     for file in weight_files(directory):
         _check_weights(file, directory)
-    family = _family_of(directory, _read_config(directory))
+    if (directory / "adapter_config.json").is_file():  # the library would take its base from where that file says
+        raise InputError(f"{directory.name} is an adapter for another checkpoint, which is not read here.")
+    family = _family_of(directory, read_config(directory))
     if not (family.read_codec or brings_tokenizer(directory)):
         raise InputError(f"{directory.name} has no tokenizer: tokenizer.json is missing.")
 
@@ -177,7 +180,7 @@ def process_of(directory: Path) -> str:
     Raises:
         InputError: of no family that is read here, or for a noise that its family does not reverse.
     """
-    config = _read_config(directory)
+    config = read_config(directory)
     known = _family_of(directory, config).processes
     process = config.get("process", known[0])
     if process not in known:
@@ -188,7 +191,7 @@ def process_of(directory: Path) -> str:
 @_named
 def family_of(directory: Path) -> str:
     """What a checkpoint is called by kind, in the catalog's words where it has one. Raises InputError as loading."""
-    config = _read_config(directory)
+    config = read_config(directory)
     family = _family_of(directory, config)
     if family is DECODERS:
         return decoder_loading.kind_of(directory, config).partition("-")[0]
@@ -198,7 +201,7 @@ def family_of(directory: Path) -> str:
 @_named
 def load_codec(directory: Path) -> TextCodec:
     """The text codec alone: quick, no weights are read."""
-    config = _read_config(directory)
+    config = read_config(directory)
     family = _family_of(directory, config)
     if family.read_codec:
         return family.read_codec(directory, config)
@@ -224,7 +227,7 @@ def load_checkpoint(
     Args:
         name: as for `find_checkpoint`.
         device: "auto" takes CUDA, then MPS, then the CPU.
-        dtype: "auto" is bfloat16 on CUDA and float32 elsewhere.
+        dtype: "auto" is bfloat16 on a CUDA device that computes in it, and float32 elsewhere.
         force: load it even where it does not fit into the free memory.
 
     Raises:
@@ -237,8 +240,9 @@ def load_checkpoint(
 
 @_named
 def _load(directory: Path, place: torch.device, kind: torch.dtype, force: bool) -> Checkpoint:
+    _check_layers(directory)
     codec = load_codec(directory)
-    family, limit = _family_of(directory, _read_config(directory)), canvas_limit_of(directory)
+    family, limit = _family_of(directory, read_config(directory)), canvas_limit_of(directory)
     held = fit_of(directory, place, kind, length=min(LEAST_CANVAS, limit), lanes=1)
     if held.verdict == "does not fit" and not force:
         way_out = f" {held.change.dtype} would fit." if held.change else ""
@@ -251,11 +255,26 @@ def _load(directory: Path, place: torch.device, kind: torch.dtype, force: bool) 
     return Checkpoint(denoiser.id, directory, denoiser, codec, _name_of(kind), recommended_of(directory), held)
 
 
+def _check_layers(directory: Path) -> None:
+    """A layer has a tensor of its own at least: a network of more of them would be built for ever, and in vain."""
+    layers, tensors = Size.of_config(read_config(directory), 0).layers, len(stored_shapes(directory))
+    if layers > tensors:
+        raise InputError(
+            f"The weights of {directory.name} are incomplete: config.json says {layers:,} layers, and only "
+            f"{tensors:,} tensors are there."
+        )
+
+
+@_named
+def size_of(directory: Path) -> Size:
+    """What the memory of a checkpoint on disk depends on. Raises InputError as loading."""
+    return size_of_directory(directory, read_config(directory))
+
+
 @_named
 def fit_of(directory: Path, device: torch.device, dtype: torch.dtype, length: int, lanes: int) -> Fit:
     """What a checkpoint on disk needs for that many lanes, against what is free now. Raises InputError as loading."""
-    size = size_of_directory(directory, _read_config(directory))
-    return fit(size, Use(_name_of(dtype), length, lanes), free_memory(device))
+    return fit(size_of(directory), Use(_name_of(dtype), length, lanes), free_memory(device))
 
 
 def _name_of(dtype: torch.dtype) -> str:
@@ -265,7 +284,7 @@ def _name_of(dtype: torch.dtype) -> str:
 @_named
 def canvas_limit_of(directory: Path) -> int:
     """The longest canvas: what the checkpoint says it was trained for, else its number of positions."""
-    config = _read_config(directory)
+    config = read_config(directory)
     family = _family_of(directory, config)
     if family.canvas_limit:
         return family.canvas_limit(directory, config)
@@ -281,9 +300,13 @@ def canvas_limit_of(directory: Path) -> int:
 
 
 @_named
-def caches_of(directory: Path) -> CacheKinds:
-    """What caches by blocks its denoiser will keep, as config.json tells."""
-    config = _read_config(directory)
+def caches_of(directory: Path, config: dict | None = None) -> CacheKinds:
+    """What caches by blocks its denoiser will keep, as config.json tells.
+
+    Args:
+        config: its content, for a checkpoint that is not on disk yet; `directory` is its owner/name then.
+    """
+    config = read_config(directory) if config is None else config
     told = _family_of(directory, config).caches
     return told(directory, config) if told else NO_CACHES
 
@@ -298,7 +321,7 @@ def companions_of(checkpoint: Checkpoint) -> list[Path]:
 def recommended_of(directory: Path) -> dict[str, Any]:
     """The settings of a run that config.json recommends, unchecked, or the catalog for one of the Hub; and the blocks
     that block diffusion asks for."""
-    config = _read_config(directory)
+    config = read_config(directory)
     blocks = dit_loading if dit_loading.kind_of(config) else decoder_loading
     block_length = blocks.block_length(directory, config)
     recommended, entry = config.get("recommended"), catalog().get(hub.id_of(directory))
@@ -322,7 +345,8 @@ def pick_device(name: str) -> torch.device:
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """Raises InputError for an unknown type."""
     if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        has_it = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if has_it else torch.float32
     if name not in DTYPES:
         raise InputError(f"dtype must be one of auto, {', '.join(DTYPES)}, not {name[:40]!r}.")
     return DTYPES[name]
@@ -331,7 +355,11 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 def _load_masked_lm(
     directory: Path, codec: TextCodec, process: str, canvas_limit: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[MaskedLMDenoiser, torch.dtype]:
-    model = _network(AutoModelForMaskedLM, directory, dtype, trust_remote_code=False)
+    told = {"trust_remote_code": False}
+    _check_size(
+        directory, lambda: AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained(directory, **told), **told)
+    )
+    model = _network(AutoModelForMaskedLM, directory, dtype, **told)
     kind = UniformLMDenoiser if process == "uniform" else MaskedLMDenoiser
     denoiser = kind(model.to(device), directory.name, codec.mask_id, canvas_limit, codec.vocab_size)
     denoiser.before, denoiser.after = frame_of(codec.tokenizer)
@@ -355,10 +383,27 @@ def _masked_lm_checks(denoiser: MaskedLMDenoiser) -> Iterator[str]:
 def _load_latent_lm(
     directory: Path, codec: TextCodec, process: str, canvas_limit: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[latent_lm.LatentLMDenoiser, torch.dtype]:
+    _check_size(directory, lambda: latent_lm.LatentBert(latent_lm.LatentConfig.from_pretrained(directory)))
     model = _network(latent_lm.LatentBert, directory, dtype).to(device)
     if len(model.embeddings) != codec.vocab_size or not model.log_prior.isfinite().any():
         raise InputError(f"The weights of {directory.name} are damaged: they place none of its words.")
     return latent_lm.LatentLMDenoiser(model, directory.name, codec.mask_id, canvas_limit, codec.vocab_size), dtype
+
+
+def _check_size(directory: Path, build: Callable[[], PreTrainedModel]) -> None:
+    """Refuse a config.json that asks for more numbers than are stored: the library would make room for them first."""
+    try:
+        with torch.device("meta"):  # where tensors have a shape and no memory
+            asked = {name: tuple(weight.shape) for name, weight in build().named_parameters()}
+    except Exception as problem:  # the library trips over nonsense in every way there is
+        raise InputError(
+            f"The config.json of {directory.name} is damaged: no network can be built from it "
+            f"({type(problem).__name__})."
+        ) from problem
+    stored = stored_shapes(directory)
+    wanted, there = (sum(map(math.prod, shapes.values())) for shapes in (asked, stored))
+    if wanted > there:  # so one at least is missing, or larger than it is stored
+        compare(directory, asked, stored)
 
 
 def _network(kind: type, directory: Path, dtype: torch.dtype, **options: bool) -> PreTrainedModel:
@@ -395,13 +440,13 @@ def _load_exact_world(
 def _load_dit(
     directory: Path, codec: TextCodec, process: str, canvas_limit: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Denoiser, torch.dtype]:
-    return dit_loading.load(directory, _read_config(directory), codec, canvas_limit, device, dtype), dtype
+    return dit_loading.load(directory, read_config(directory), codec, canvas_limit, device, dtype), dtype
 
 
 def _load_decoder(
     directory: Path, codec: TextCodec, process: str, canvas_limit: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Denoiser, torch.dtype]:
-    return decoder_loading.load(directory, _read_config(directory), codec, canvas_limit, device, dtype), dtype
+    return decoder_loading.load(directory, read_config(directory), codec, canvas_limit, device, dtype), dtype
 
 
 MASKED_LM = Family(("absorbing", "uniform"), TextCodec, _load_masked_lm)
@@ -443,16 +488,6 @@ def _family_of(directory: Path, config: dict) -> Family:
     named = ", ".join(kinds[:3]) or "no architecture"
     code = " It asks for code of its own, which is not run." if "auto_map" in config else ""
     raise InputError(f"{directory.name} is not a masked language model (its config names {named}).{code}")
-
-
-def _read_config(directory: Path) -> dict:
-    try:
-        config = json.loads((directory / "config.json").read_text())
-    except (OSError, ValueError, RecursionError):
-        raise InputError(f"{directory.name} is not a checkpoint: its config.json is missing or unreadable.") from None
-    if not isinstance(config, dict):
-        raise InputError(f"{directory.name} is not a checkpoint: its config.json is not a table of settings.")
-    return config
 
 
 def _named_directory(name: str) -> Path | None:

@@ -1,7 +1,7 @@
 """Weights as they lie in a directory of safetensors: their names, shapes and numbers, checked on the way."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -89,3 +89,16 @@ def fitted(directory: Path, name: str, tensor: Tensor, device: torch.device, dty
     if not all(bool(end.isfinite()) for end in tensor.aminmax()):  # NaN goes through both, and nothing is copied
         raise InputError(f"The weights of {directory.name} are damaged: {name} holds numbers that are not finite.")
     return tensor
+
+
+def filled(directory: Path, named: Mapping[str, str], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+    """What a network's `load_state_dict` takes: its own names -> the tensors, in their place and type.
+
+    Args:
+        named: stored name -> the network's name, of all that it needs.
+
+    Raises:
+        InputError: a file cannot be read, or holds numbers that are not finite.
+    """
+    tensors = stored_tensors(directory, named)
+    return {named[name]: fitted(directory, named[name], tensor, device, dtype) for name, tensor in tensors}

@@ -300,6 +300,7 @@ class _Wiring:
             told, said = for_page(contest, found), said_of(contest, found)
             yield {self.view: self.sent.add(run, messages.measuring(found.done, len(contest.runs)))}
             yield {self.view: self.sent.add(run, messages.measures(told, said)), self.layout.notice: tell("")}
+        contest.checkpoints.clear()  # they have run: the visitor's session must not keep their weights in memory
         bout.contest, bout.comparison = contest, found
 
     def keep_file(self, bout: Bout, event: gr.EventData) -> str:

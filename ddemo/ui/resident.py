@@ -1,6 +1,7 @@
 """A checkpoint that a running server holds and the engine that its visitors share, loaded beside the page."""
 
 import gc
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -10,11 +11,12 @@ from typing import NamedTuple
 
 import torch
 
-from ddemo.compare.lanes import pace_of
+from ddemo.compare.lanes import growth_in_a_turn, pace_of
 from ddemo.denoisers import Checkpoint, TextCodec, find_checkpoint, load_checkpoint, load_codec
-from ddemo.denoisers.fit import CANVAS, LANES, Fit, used_memory
+from ddemo.denoisers.fit import CANVAS, LANES, Fit, Use, free_memory, give_back, used_memory
 from ddemo.denoisers.hub import id_of
 from ddemo.denoisers.loading import (
+    DTYPES,
     caches_of,
     canvas_limit_of,
     fit_of,
@@ -27,7 +29,17 @@ from ddemo.errors import InputError
 from ddemo.sampling import Engine, FillRules
 from ddemo.settings import Usual
 
+log = logging.getLogger(__name__)
+
 TICK = 0.1  # seconds between two looks at whether waiting was stopped
+
+
+class Turn(NamedTuple):
+    """A first turn of lanes that was tried: what of, and the bytes beside the weights, estimated and measured."""
+
+    use: Use
+    estimated: int
+    measured: int
 
 
 class _Held(NamedTuple):
@@ -48,6 +60,7 @@ class Resident:
         force: load it even where it does not fit into the memory.
         dtype: type of the weights, as `load_checkpoint` takes it; one that is set later counts from the next load.
         grown: bytes by which the process grew when it was last loaded, with whatever else went on meanwhile.
+        turn: the turn of lanes that `try_a_turn` measured last; None before.
 
     Raises:
         InputError: at construction, when the files already tell that the checkpoint cannot be loaded.
@@ -64,6 +77,7 @@ class Resident:
         self.room: Callable[[Resident], AbstractContextManager] = nullcontext
         self.force, self.dtype = force, dtype
         self.grown = 0
+        self.turn: Turn | None = None
         self._name, self._device = name, device
         self._held: _Held | None = None
         self._problem = ""
@@ -138,12 +152,38 @@ class Resident:
         place = pick_device(self._device)
         return fit_of(self.directory, place, pick_dtype(self.dtype, place), min(CANVAS, self.max_length), LANES)
 
+    def try_a_turn(self, length: int, lanes: int) -> None:
+        """Measure the memory of a turn, of no more lanes and tokens than an ordinary visit has. Waits as `get`.
+
+        Where it does not fit, or fails, nothing is measured: the checkpoint is there all the same.
+        """
+        checkpoint, place = self.get(), pick_device(self._device)
+        use = Use(checkpoint.dtype, min(length, CANVAS, self.max_length), min(lanes, LANES))
+        try:
+            need = fit_of(self.directory, place, getattr(torch, use.dtype), use.length, use.lanes).need
+            if need.turn <= free_memory(place):
+                self.turn = Turn(use, need.turn, growth_in_a_turn(checkpoint, use.length, use.lanes))
+        except Exception:
+            log.warning("a turn of %s could not be measured", self.id, exc_info=True)
+
+    def can_be(self, dtype: str) -> bool:
+        """Whether it is loaded, and could be so in that other type of weights; a table of exact numbers could not."""
+        held = self._held
+        return (
+            held is not None
+            and held.checkpoint.dtype in DTYPES
+            and dtype in DTYPES
+            and held.checkpoint.dtype != dtype
+        )
+
     def unload(self) -> None:
         """Give up the weights; whoever asks next has them loaded again. Runs under way keep what they have."""
         with self._starting:
             if self._thread is not None and not self._thread.is_alive():
-                self._thread, self._held, self._problem = None, None, ""
+                self._thread, self._held, self._problem, self.turn = None, None, "", None
+                self.__dict__.pop("pace", None)
         gc.collect()
+        give_back()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -161,6 +201,8 @@ class Resident:
 
     def _load(self) -> None:
         try:
+            if not self.directory.is_dir():  # said here, since loading would name the path, which is the owner's
+                raise InputError(f"{self.id} is no longer where it was when it was listed.")
             with self.room(self):
                 place, forced = pick_device(self._device), (True,) if self.force else ()
                 before = used_memory(place)

@@ -74,7 +74,7 @@ class Shelf:
         """Offer one more, by the id of a checkpoint in the Hub's cache or by its directory; it is not loaded yet.
 
         Args:
-            dtype: type of its weights, in place of the page's; those that are loaded already stay as they are.
+            dtype: type of its weights, in place of the page's; what is loaded already stays as it is.
 
         Raises:
             InputError: on a public page; for what cannot be read; for another one under an id that is taken.
@@ -97,13 +97,16 @@ class Shelf:
         return resident
 
     def load(self, name: str, force: bool = False, dtype: str = "") -> Resident:
-        """As `add`, loaded too. Where it cannot be, it is not offered, and what was there before is there again.
+        """As `add`, loaded too, and in that type. Where it cannot be, it is not offered, and what was there before is
+        there again.
 
         Raises:
-            InputError: as `add`, and where it cannot be loaded.
+            InputError: as `add`, and where it cannot be loaded, or is at work in another type.
         """
         known = set(self._residents)
         resident = self.add(name, force, dtype)
+        if resident.can_be(dtype):
+            return self._load_again(resident, dtype)
         if not resident.loaded:
             resident.unload()  # a failure of before is forgotten
         try:
@@ -112,6 +115,21 @@ class Shelf:
             if resident.id not in known:
                 with self._changing:
                     self._residents = {key: kept for key, kept in self._residents.items() if kept is not resident}
+            raise
+        return resident
+
+    def _load_again(self, resident: Resident, dtype: str) -> Resident:
+        """In another type; where that fails, it is there in the one of before."""
+        if resident.busy:
+            raise InputError(f"Lanes of {resident.id} are under way: load it in {dtype} when they have ended.")
+        before, resident.dtype = resident.get().dtype, dtype
+        resident.unload()
+        try:
+            resident.get()
+        except InputError:
+            resident.dtype = before
+            resident.unload()
+            resident.start()
             raise
         return resident
 

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from ddemo.__main__ import main
 from ddemo.denoisers import load_checkpoint, load_codec, process_of
 from ddemo.denoisers.decoder_loading import _check_shift
 from ddemo.denoisers.loading import canvas_limit_of, recommended_of
-from ddemo.errors import InputError
 from tests.denoisers import decoder_checkpoints as tiny
+from tests.denoisers.damage import change_config, change_weights, refused
 
 GATE = "model.layers.1.mlp.gate_proj.weight"
 
@@ -28,28 +27,6 @@ def name(request) -> str:
 def broken(tmp_path) -> Path:
     """An A2D checkpoint in one file, to be damaged."""
     return tiny.write("a2d-qwen3", tmp_path / "broken")
-
-
-def refused(directory: Path) -> str:
-    """The one sentence with which the directory is refused."""
-    with pytest.raises(InputError) as caught:
-        load_checkpoint(str(directory), device="cpu")
-    message = str(caught.value)
-    assert str(directory.parent) not in message
-    assert "\n" not in message and len(message) < 300 and message.endswith(".")
-    return message
-
-
-def change_config(directory: Path, **changes) -> None:
-    file = directory / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
-
-
-def change_weights(directory: Path, change) -> None:
-    file = directory / "model.safetensors"
-    tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
-    change(tensors)
-    save_file(tensors, file, metadata={"format": "pt"})
 
 
 def answers(directory: Path) -> torch.Tensor:
@@ -246,6 +223,7 @@ def test_a_network_that_reads_left_to_right_is_caught(broken, monkeypatch):
         ({"num_hidden_layers": 3}, "is missing"),
         ({"hidden_size": 64}, "damaged"),
         ({"num_attention_heads": 0}, "damaged"),
+        ({"num_hidden_layers": 10**9}, "1,000,000,000 layers"),
         ({"num_hidden_layers": "two"}, "no network can be built"),
         ({"max_position_embeddings": None}, "max_position_embeddings is not a number"),
         ({"mask_token_id": 32}, "token 32 as its mask, outside its 32 tokens"),
@@ -285,6 +263,9 @@ def test_a_llada_whose_blocks_are_not_llama_s(tmp_path, change):
         ({"model_type": "Fast_dLLM_Qwen", "architectures": ["Fast_dLLM_QwenForCausalLM"]}, "Fast-dLLM"),
         ({"model_type": "Dream", "architectures": ["DreamForCausalLM"]}, "DreamReasoner"),
         ({"model_type": "editflow-qwen3"}, "Edit Flow"),
+        ({"model_type": "rnd1", "architectures": ["RND1LM"]}, "RND1"),
+        ({"model_type": "mmada", "architectures": ["MMadaModelLM"]}, "MMaDA"),
+        ({"model_type": "llava_llada"}, "LLaDA-V"),
     ],
     ids=str,
 )

@@ -13,8 +13,8 @@ from ddemo.__main__ import main
 from ddemo.denoisers import find_checkpoint, load_checkpoint, load_codec, process_of
 from ddemo.denoisers import tokenizers as tokenizer_files
 from ddemo.denoisers.loading import canvas_limit_of, recommended_of
-from ddemo.errors import InputError
 from tests.denoisers import dit_checkpoints as tiny
+from tests.denoisers.damage import change_config, change_weights, refused
 
 PROCESSES = {name: "uniform" if name.startswith(("udlm", "duo")) else "absorbing" for name in tiny.CONFIGS}
 WIDE = "blocks.1.mlp.0.weight"
@@ -29,28 +29,6 @@ def name(request) -> str:
 def broken(tmp_path) -> Path:
     """An MDLM checkpoint, to be damaged."""
     return tiny.write("mdlm", tmp_path / "broken")
-
-
-def refused(directory: Path) -> str:
-    """The one sentence with which the directory is refused."""
-    with pytest.raises(InputError) as caught:
-        load_checkpoint(str(directory), device="cpu")
-    message = str(caught.value)
-    assert str(directory.parent) not in message
-    assert "\n" not in message and len(message) < 300 and message.endswith(".")
-    return message
-
-
-def change_config(directory: Path, **changes) -> None:
-    file = directory / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
-
-
-def change_weights(directory: Path, change) -> None:
-    file = directory / "model.safetensors"
-    tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
-    change(tensors)
-    save_file(tensors, file, metadata={"format": "pt"})
 
 
 # Good directories

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from ddemo.denoisers.catalog import catalog
 from ddemo.denoisers.fit import (
     CACHE_COPIES,
     COPIES,
+    Growth,
     Size,
     Use,
     bytes_of,
@@ -160,6 +162,17 @@ def test_catalog_entries_can_be_sized_before_anything_is_asked():
         if entry.bytes and entry.parameters:
             need = need_of(Size(entry.parameters), Use("bfloat16"))
             assert need.total == 2 * entry.parameters
+
+
+def test_growth_is_the_most_that_was_taken():
+    with Growth(torch.device("cpu")) as growth:
+        held = torch.ones(30_000_000)  # 120 MB for a while
+        time.sleep(0.05)
+        del held
+    assert 100_000_000 < growth.bytes < 250_000_000
+    with Growth(torch.device("cpu")) as growth:
+        pass
+    assert growth.bytes < 50_000_000
 
 
 def test_bytes_for_people():

@@ -6,32 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from ddemo.denoisers import find_checkpoint, load_checkpoint
 from ddemo.denoisers.loading import DTYPES, pick_device, pick_dtype, process_of
 from ddemo.errors import InputError
+from tests.denoisers.damage import change_config, change_weights, refused
+
+DENSE = "bert.encoder.layer.1.output.dense.weight"
 
 
 @pytest.fixture
 def broken(tiny_directory, tmp_path) -> Path:
     """A copy of the tiny checkpoint, to be damaged."""
     return Path(shutil.copytree(tiny_directory, tmp_path / "broken"))
-
-
-def refused(directory: Path) -> str:
-    """The one sentence with which the directory is refused."""
-    with pytest.raises(InputError) as caught:
-        load_checkpoint(str(directory), device="cpu")
-    message = str(caught.value)
-    assert str(directory.parent) not in message
-    assert "\n" not in message and len(message) < 300 and message.endswith(".")
-    return message
-
-
-def change_config(directory: Path, **changes) -> None:
-    file = directory / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
 def test_a_good_directory_loads(tiny, tiny_directory):
@@ -50,10 +37,8 @@ def test_the_identity_of_a_checkpoint_follows_its_weights(tiny, broken):
     first = tiny.as_dict()
     assert first["id"] == "tiny-mdm" and first["device"] == "cpu" and first["dtype"] == "float32"
     assert len(first["revision"]) == 12 and all(isinstance(value, str) for value in first.values())
-    tensors = load_file(broken / "model.safetensors")
     assert load_checkpoint(str(broken), device="cpu").revision == first["revision"]
-    tensors["bert.embeddings.LayerNorm.bias"] += 1
-    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
+    change_weights(broken, lambda tensors: tensors["bert.embeddings.LayerNorm.bias"].add_(1))
     assert load_checkpoint(str(broken), device="cpu").revision != first["revision"]
 
 
@@ -101,10 +86,8 @@ def test_weights_that_were_cut_short(broken, kept):
 
 
 def test_weights_with_a_tensor_missing(broken):
-    tensors = load_file(broken / "model.safetensors")
-    del tensors["bert.encoder.layer.1.output.dense.weight"]
-    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
-    assert "bert.encoder.layer.1.output.dense.weight is missing" in refused(broken)
+    change_weights(broken, lambda tensors: tensors.pop(DENSE))
+    assert f"{DENSE} is missing" in refused(broken)
 
 
 @pytest.mark.parametrize(
@@ -214,9 +197,11 @@ def test_unknown_dtypes(name):
         pick_dtype(name, torch.device("cpu"))
 
 
-def test_automatic_dtypes():
+def test_automatic_dtypes(monkeypatch):
     assert pick_dtype("auto", torch.device("cpu")) is torch.float32
-    assert pick_dtype("auto", torch.device("cuda")) is torch.bfloat16
+    for has_it, kind in ((True, torch.bfloat16), (False, torch.float32)):  # a T4 has not
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, has_it=has_it: has_it)
+        assert pick_dtype("auto", torch.device("cuda")) is kind
     assert all(pick_dtype(name, torch.device("cpu")) is kind for name, kind in DTYPES.items())
 
 
@@ -277,17 +262,33 @@ def test_pickle_files_only(broken):
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
 def test_weights_that_are_no_numbers(broken, wrong):
-    tensors = load_file(broken / "model.safetensors")
-    tensors["bert.encoder.layer.1.output.dense.weight"][3, 5] = wrong
-    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
+    change_weights(broken, lambda tensors: tensors[DENSE][3, 5].fill_(wrong))
     assert "encoder.layer.1.output.dense.weight holds numbers that are not finite" in refused(broken)
 
 
 def test_a_tensor_of_another_shape(broken):
-    tensors = load_file(broken / "model.safetensors")
-    tensors["bert.encoder.layer.1.output.dense.weight"] = torch.zeros(3, 5)
-    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
-    assert "cannot be loaded" in refused(broken)
+    change_weights(broken, lambda tensors: tensors.update({DENSE: torch.zeros(3, 5)}))
+    assert f"{DENSE} is 3 x 5, not 32 x 64" in refused(broken)
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"num_hidden_layers": 10**9}, "config.json says 1,000,000,000 layers, and only 42 tensors are there"),
+        ({"type_vocab_size": 10**12}, "token_type_embeddings.weight is 2 x 32, not 1000000000000 x 32"),
+        ({"max_position_embeddings": 10**10}, "position_embeddings.weight is 96 x 32, not 10000000000 x 32"),
+    ],
+    ids=str,
+)
+def test_a_config_that_asks_for_more_than_is_stored(broken, change, says):
+    """Refused before memory is: it would take other visitors' checkpoints with it."""
+    change_config(broken, **change)
+    assert says in refused(broken)
+
+
+def test_an_adapter_is_not_taken_for_the_checkpoint_that_it_names(broken):
+    (broken / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "/elsewhere"}))
+    assert "broken is an adapter for another checkpoint" in refused(broken)
 
 
 def test_a_tokenizer_that_is_larger_than_the_network(broken):
@@ -296,11 +297,11 @@ def test_a_tokenizer_that_is_larger_than_the_network(broken):
 
 
 def test_tokens_that_the_tokenizer_does_not_have_are_never_drawn(broken):
-    tensors = load_file(broken / "model.safetensors")
-    for name in ("bert.embeddings.word_embeddings.weight", "cls.predictions.bias"):
-        rows = tensors[name]
-        tensors[name] = torch.cat([rows, rows[:6]])
-    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
+    def change(tensors):
+        for name in ("bert.embeddings.word_embeddings.weight", "cls.predictions.bias"):
+            tensors[name] = torch.cat([tensors[name], tensors[name][:6]])
+
+    change_weights(broken, change)
     change_config(broken, vocab_size=384)
     codec = load_checkpoint(str(broken), device="cpu").codec
     assert codec.vocab_size == 384 and codec.never_drawn[378:].all()

@@ -5,6 +5,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from ddemo.denoisers.catalog import catalog
 from ddemo.sampling import SamplerConfig
 from ddemo.settings import Usual
 from ddemo.ui import build_demo
+from ddemo.ui.api import of_text, stream
 from ddemo.ui.chosen import about
 from ddemo.ui.controls import CHOICE, KINDS, Controls
 from ddemo.ui.models import table
@@ -30,6 +32,7 @@ from ddemo.ui.shelf import Shelf
 from tests.denoisers import decoder_checkpoints, dit_checkpoints
 from tests.denoisers.test_masked_lm_families import FAMILIES, tokenizer
 from tests.hub.conftest import ID
+from tests.hub.stand_in import Repository
 from tests.ui.conftest import denoise_tab_of_names
 
 WEIGHTS = "model.safetensors"
@@ -226,8 +229,9 @@ def test_from_the_search_to_a_run(visitor, shelf, server, repository):
     assert panel["loaded"] and panel["can"]["use"] and not panel["can"]["load"]
     assert visitor.row()["group"] == "here" and visitor.row()["where"] == "loaded"
     assert any("Bidirectional" in sentence for sentence in panel["checks"])
-    weights = panel["measured"][0]
+    weights, *_, turn = panel["measured"]
     assert weights[0] == "Weights" and weights[1] and weights[2]
+    assert turn[0] == "A first turn of 4 lanes of 64 tokens, besides" and turn[1] and turn[2], "its canvas is 64"
     updates = use(visitor, ID)
     assert updates["picker"]["value"] == ID and json.loads(updates["chosen"])["id"] == ID
     assert updates["tabs"].selected == "denoise" and "value" not in updates["text"]
@@ -305,6 +309,31 @@ def test_a_tiny_checkpoint_of_each_family_comes_through_the_page(visitor, shelf,
     assert panel["loaded"] and row["family"] and row["context"]
     assert panel["checks"] or line in ("shipped", "latent")
     assert finished(shelf[row["id"]], "", 4)
+    *_, last = stream(shelf, partial(of_text, "", 4), {"steps": 3, "seed": 1}, row["id"])  # and through the API
+    assert last["done"] and last["checkpoint"]["id"] == row["id"] and last["masks"] == 0
+
+
+@pytest.mark.parametrize("name", [*dit_checkpoints.CONFIGS, *decoder_checkpoints.CONFIGS])
+def test_a_family_of_the_catalog_passes_the_check_before_its_download(visitor, server, tmp_path, name):
+    """The Hub is asked for config.json alone, and DiffuGPT's is that of an autoregressive network."""
+    made = dit_checkpoints if name in dit_checkpoints.CONFIGS else decoder_checkpoints
+    listed = {"diffugpt": "diffusionfamily/diffugpt-m", "diffullama": "diffusionfamily/diffullama"}.get(name, ID)
+    server.repositories[listed] = repository = Repository.of(made.write(name, tmp_path / name))
+    asked = f"{listed}@{repository.commit}"
+    visitor.ask("check", asked)
+    panel = visitor.panels[asked]
+    assert panel["can"]["fetch"] and panel["fit"]["verdict"] == "fits"
+    keeps = any("cache" in label for label, _ in panel["fit"]["parts"])
+    assert keeps == (made is decoder_checkpoints or name == "bd3lm")
+    visitor.ask("fetch", asked)
+    assert not visitor.refused and visitor.panels[asked]["can"]["load"]
+
+
+def test_an_autoregressive_network_is_refused_before_it_is_fetched(visitor, server, repository):
+    for model_type, kind in (("gpt2", "GPT2LMHeadModel"), ("llama", "LlamaForCausalLM")):
+        repository.files["config.json"] = json.dumps({"model_type": model_type, "architectures": [kind]}).encode()
+        visitor.ask("check")
+        assert "is not a masked language model" in visitor.refused and server.sent(WEIGHTS) == []
 
 
 # ---------------------------------------------------------------- downloads that do not end
@@ -336,8 +365,8 @@ def test_a_visitor_who_goes_away_ends_only_their_own_waiting(shelf, visitor, ser
     other.ask("check")
     repository.gate.clear()
     streams = [visitor.start("fetch"), other.start("fetch")]
-    for stream in streams:
-        next(stream)
+    for fetching in streams:
+        next(fetching)
     assert [item.waiting for item in hub._UNDER_WAY.values()] == [2]
     streams[0].close()
     assert [item.waiting for item in hub._UNDER_WAY.values()] == [1]
@@ -436,8 +465,21 @@ def without_room_for_its_tokens(directory: Path) -> None:
     (directory / "config.json").write_text(json.dumps(config | {"vocab_size": 100}))
 
 
-HOSTILE = [nan_weights, lost_weights, leading_out, pickled, of_other_code, of_another_shape]
-HOSTILE += [without_room_for_its_tokens]
+def with_a_mask_outside(directory: Path) -> None:
+    tokens = json.loads((directory / "tokenizer_config.json").read_text())
+    tokens.pop("mask_token")
+    (directory / "tokenizer_config.json").write_text(json.dumps(tokens))
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(config | {"mask_token_id": 10**6}))
+
+
+def for_no_machine(directory: Path) -> None:
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(config | {"type_vocab_size": 10**12}))
+
+
+HOSTILE = [nan_weights, lost_weights, leading_out, pickled, of_other_code, of_another_shape, for_no_machine]
+HOSTILE += [without_room_for_its_tokens, with_a_mask_outside]
 
 
 @pytest.mark.parametrize("spoil", HOSTILE, ids=lambda spoil: spoil.__name__)
@@ -460,6 +502,34 @@ def test_what_does_not_fit_is_refused_unless_it_is_forced(visitor, shelf, tiny_d
     assert "needs about" in visitor.refused and "tiny-mdm" not in shelf
     visitor.ask("load", str(tiny_directory), force=True)
     assert not visitor.refused and shelf["tiny-mdm"].loaded
+
+
+def test_what_is_loaded_can_be_loaded_in_another_type(visitor, shelf, tiny_directory):
+    visitor.ask("load", str(tiny_directory))
+    panel = visitor.panels["tiny-mdm"]
+    assert not panel["can"]["load"] and panel["fit"]["parts"] == []
+    visitor.ask("look", "tiny-mdm", dtype="bfloat16")
+    panel = visitor.panels["tiny-mdm"]
+    assert panel["can"]["load"] and panel["can"]["use"] and panel["fit"]["verdict"] == "fits"
+    visitor.ask("load", "tiny-mdm", dtype="bfloat16")
+    panel = visitor.panels["tiny-mdm"]
+    assert not visitor.refused and shelf["tiny-mdm"].get().dtype == "bfloat16"
+    assert dict(panel["about"])["Weights"].startswith("bfloat16") and finished(shelf["tiny-mdm"])
+    assert not panel["can"]["load"]
+
+
+def test_exact_numbers_have_no_other_type(visitor, shelf):
+    shelf.default.get()
+    visitor.ask("look", "exact-world", dtype="bfloat16")
+    panel = visitor.panels["exact-world"]
+    assert panel["loaded"] and panel["fit"] is None and not panel["can"]["load"]
+
+
+def test_a_turn_that_fails_does_not_fail_the_load(visitor, tiny_directory, monkeypatch):
+    monkeypatch.setattr("ddemo.ui.resident.growth_in_a_turn", lambda *of: 1 / 0)
+    visitor.ask("load", str(tiny_directory))
+    panel = visitor.panels["tiny-mdm"]
+    assert not visitor.refused and panel["loaded"] and not any("turn" in line[0] for line in panel["measured"])
 
 
 def test_what_nobody_expected_is_one_sentence_too(visitor, monkeypatch):

@@ -60,7 +60,7 @@ class HeldCheckpoint:
     loading = busy = False
     loaded = True
     used = 0.0
-    problem, grown = "", 0
+    problem, grown, turn = "", 0, None
 
     def __init__(self, checkpoint: Checkpoint):
         self.checkpoint = checkpoint
@@ -76,6 +76,9 @@ class HeldCheckpoint:
 
     def arrives(self, stopped: Callable[[], bool]) -> bool:
         return not stopped()
+
+    def can_be(self, dtype: str) -> bool:
+        return False
 
 
 @dataclass

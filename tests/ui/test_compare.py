@@ -1,7 +1,8 @@
 """The Compare tab's handlers, called as Gradio calls them: lanes, measures and sentences, or one sentence why not."""
 
+import gc
 import json
-from types import SimpleNamespace
+from types import FunctionType, ModuleType, SimpleNamespace
 
 import gradio as gr
 import orjson
@@ -10,7 +11,7 @@ import pytest
 from ddemo import measures, runs
 from ddemo.compare import QUESTIONS, questions_for
 from ddemo.compare import lanes as lanes_module
-from ddemo.denoisers import load_checkpoint
+from ddemo.denoisers import Checkpoint, load_checkpoint
 from ddemo.errors import InputError
 from ddemo.sampling import loop
 from ddemo.ui import ladder as ladder_module
@@ -387,6 +388,21 @@ def test_loading_problems_reach_both(held):
     held.get = get
     assert ComparePage(held).compare().notice["text"] == "The weights are damaged."
     assert Seen(list(LadderPage(held).climb())).notice["text"] == "The weights are damaged."
+
+
+def test_a_session_keeps_no_weights_of_a_comparison(tab):
+    """Else what gives way to another checkpoint would stay in memory for as long as the visitor's page is open."""
+    tab.compare()
+    assert tab.bout.comparison is not None
+    seen, found = set(), [tab.bout]
+    while found:
+        item = found.pop()
+        if id(item) in seen or isinstance(item, (type, ModuleType, FunctionType)):
+            continue
+        seen.add(id(item))
+        assert not isinstance(item, Checkpoint)
+        found += gc.get_referents(item)
+    assert len(seen) > 100, "its runs are there"
 
 
 def test_an_emptied_number_of_lanes_is_the_usual_one(tab):

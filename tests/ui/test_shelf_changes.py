@@ -200,6 +200,37 @@ def test_what_does_not_fit_is_refused_and_can_be_forced(shelf, other, monkeypatc
     assert shelf.load(other, force=True).loaded
 
 
+# ---------------------------------------------------------------- another type of weights
+
+
+def test_what_is_at_work_is_not_loaded_in_another_type(shelf, other):
+    resident = shelf.load(other)
+    trace = run_of(resident)
+    steps = runs.carry_out(resident.get(), trace, engine=resident.engine)
+    next(steps)
+    with pytest.raises(InputError, match="Lanes of other are under way: load it in bfloat16 when they have ended"):
+        shelf.load(other, dtype="bfloat16")
+    for _ in steps:
+        pass
+    assert resident.get().dtype == "float32" and trace.state == "finished"
+    assert shelf.load(other, dtype="bfloat16") is resident and resident.get().dtype == "bfloat16"
+
+
+def test_where_another_type_fails_the_one_of_before_is_back(shelf, other, monkeypatch):
+    resident = shelf.load(other)
+    real = resident_module.load_checkpoint
+
+    def load(name, device, dtype, *forced):
+        if dtype == "bfloat16":
+            raise InputError("It does not fit.")
+        return real(name, device, dtype, *forced)
+
+    monkeypatch.setattr(resident_module, "load_checkpoint", load)
+    with pytest.raises(InputError, match="It does not fit"):
+        shelf.load(other, dtype="bfloat16")
+    assert resident.get().dtype == "float32" and shelf["other"] is resident
+
+
 # ---------------------------------------------------------------- public pages
 
 
@@ -216,6 +247,14 @@ def test_on_a_public_page_nothing_is_added(name, other):
         with pytest.raises(InputError, match="that its owner has listed"):
             change(name)
     assert [resident.id for resident in shelf] == ["other"]
+
+
+def test_what_has_gone_from_the_disk_tells_no_path(other):
+    shelf = Shelf.of([other], "cpu", public=True)
+    shutil.rmtree(other)
+    with pytest.raises(gr.Error) as caught:
+        list(stream(shelf, partial(of_text, "The", 4), {}, "other"))
+    assert "other is no longer where it was" in str(caught.value) and str(Path(other).parent) not in str(caught.value)
 
 
 @pytest.mark.parametrize("public", [True, False])

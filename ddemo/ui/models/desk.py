@@ -118,7 +118,10 @@ class Desk:
         yield from self._streamed(event, work)
 
     def load(self, errand: Errand, event: gr.EventData) -> Iterator[dict]:
-        """Load what is on disk and offer it; where that fails, what was there before is there again."""
+        """Load what is on disk and offer it, and try a turn of lanes for its memory.
+
+        Where the load fails, what was there before is there again.
+        """
 
         def work(asked: dict[str, Any]) -> Iterator[dict]:
             subject, use = Subject.of(self.shelf, asked.get("name"), errand.plans), use_of(self.shelf, asked)
@@ -127,7 +130,13 @@ class Desk:
             place = pick_device(self.shelf.device)
             before, began = used_memory(place), time.monotonic()
             force = asked.get("force") is True
-            loading = Waiting(lambda: self.shelf.load(str(subject.directory), force, use.dtype))
+
+            def loaded_and_tried() -> Resident:
+                resident = self.shelf.load(str(subject.directory), force, use.dtype)
+                resident.try_a_turn(use.length, use.lanes)
+                return resident
+
+            loading = Waiting(loaded_and_tried)
             while not loading.over(PAUSE):
                 grown, passed = max(0, used_memory(place) - before), time.monotonic() - began
                 text = f"Loading, {passed:.0f} s; the process has grown by {in_bytes(grown) if grown else 'nothing'}."

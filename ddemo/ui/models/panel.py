@@ -1,15 +1,15 @@
 """What the panel of one checkpoint says: what it is, whether it fits, what can be done with it, what was found."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ddemo.compare.questions import NOISE
 from ddemo.denoisers import find_checkpoint, hub
 from ddemo.denoisers.catalog import Entry, catalog
-from ddemo.denoisers.fit import CANVAS, LANES, Fit, Size, Use, fit, free_memory, in_bytes, size_of_download
-from ddemo.denoisers.loading import DTYPES, LEAST_CANVAS, fit_of, pick_device, pick_dtype, process_of, recommended_of
+from ddemo.denoisers.fit import CANVAS, LANES, Fit, Size, Use, fit, free_memory, in_bytes, need_of, size_of_download
+from ddemo.denoisers.loading import DTYPES, LEAST_CANVAS, caches_of, pick_device, process_of, recommended_of, size_of
 from ddemo.errors import InputError
 from ddemo.sampling import SAMPLERS
 from ddemo.settings import SETTINGS
@@ -109,7 +109,7 @@ def panel_of(shelf: Shelf, subject: Subject, use: Use) -> dict[str, Any]:
         "note": subject.entry.note if subject.entry else "",
         "source": subject.entry.source if subject.entry else "",
         "loaded": loaded,
-        "can": _can(shelf, subject),
+        "can": _can(shelf, subject, use),
         "checks": [],
         "measured": [],
         "work": None,
@@ -176,7 +176,7 @@ def _settings(subject: Subject) -> list[tuple[str, str]]:
     return told
 
 
-def _can(shelf: Shelf, subject: Subject) -> dict[str, bool]:
+def _can(shelf: Shelf, subject: Subject, use: Use) -> dict[str, bool]:
     """Which buttons there are."""
     on_page, loaded = subject.resident is not None, bool(subject.resident and subject.resident.loaded)
     of_hub = hub.HubId.read(subject.name) is not None and not on_page
@@ -186,7 +186,7 @@ def _can(shelf: Shelf, subject: Subject) -> dict[str, bool]:
     return {
         "check": of_hub and not here,
         "fetch": of_hub and not here and subject.plan is not None,
-        "load": here and not loaded,
+        "load": here and (not loaded or subject.resident.can_be(use.dtype)),
         "use": on_page,
     }
 
@@ -201,12 +201,15 @@ def _disk(subject: Subject) -> str:
     return f"To fetch: {in_bytes(plan.missing)} of {in_bytes(plan.bytes)}. {free} of the disk is free."
 
 
-def _fit(shelf: Shelf, subject: Subject, use: Use) -> dict[str, Any]:
-    """The estimate for a use, its parts, and whether a load would be refused."""
+def _fit(shelf: Shelf, subject: Subject, use: Use) -> dict[str, Any] | None:
+    """The estimate for a use, its parts, and whether a load would be refused; None where there is no choice."""
     place = pick_device(shelf.device)
-    if subject.resident and subject.resident.loaded:
-        return {"verdict": "", "say": "", "parts": [], "refused": False}
-    held, least = _estimates(subject, use, place)
+    loaded = bool(subject.resident and subject.resident.loaded)
+    if loaded and not subject.resident.can_be(use.dtype):
+        changes = subject.resident.get().dtype in DTYPES
+        return {"verdict": "", "say": "", "parts": [], "refused": False} if changes else None
+    # Loaded in another type, it gives up the memory that it has first.
+    held, least = _estimates(subject, use, place, subject.resident.get().weight_bytes if loaded else 0)
     if held is None:
         return {"verdict": "", "say": "What it needs is known once the Hub was asked.", "parts": [], "refused": False}
     names = {"weights": "Weights", "activations": "Activations", "logits": "Logits", "total": "Together"}
@@ -214,6 +217,8 @@ def _fit(shelf: Shelf, subject: Subject, use: Use) -> dict[str, Any]:
     only_weights = not held.need.logits
     if only_weights:
         parts = parts[:1]
+    if kept := _kept(subject, use):
+        parts.append(("With a cache by blocks, besides", in_bytes(kept)))
     parts.append((f"Free, {place.type.upper()}", in_bytes(held.free)))
     say = (
         held.sentence if not only_weights else f"{held.sentence} That is for the weights alone: Check tells the rest."
@@ -221,20 +226,32 @@ def _fit(shelf: Shelf, subject: Subject, use: Use) -> dict[str, Any]:
     return {"verdict": held.verdict, "say": say, "parts": parts, "refused": least.verdict == "does not fit"}
 
 
-def _estimates(subject: Subject, use: Use, place: Any) -> tuple[Fit | None, Fit | None]:
-    """A use, and the least one, held against the free memory; None where the size is not known."""
-    least = Use(use.dtype, min(LEAST_CANVAS, use.length), 1)
-    if subject.directory:
-        kind = pick_dtype(use.dtype, place)
-        return tuple(fit_of(subject.directory, place, kind, item.length, item.lanes) for item in (use, least))
-    size, plan = None, subject.plan
-    if plan:
-        size = size_of_download(plan.config, plan.parameters, plan.weights)
-    elif subject.entry and subject.entry.parameters:
-        size = Size(subject.entry.parameters)
+def _kept(subject: Subject, use: Use) -> int:
+    """Bytes of the keys and values that lanes may keep by blocks; 0 where they keep none, or it is not known."""
+    config = None if subject.directory else subject.plan.config if subject.plan else {}
+    size = _size_of(subject)
+    if config == {} or size is None:
+        return 0
+    place = subject.directory or Path(subject.plan.id.repository)
+    return need_of(size, replace(use, cached=True)).cache if caches_of(place, config).kinds else 0
+
+
+def _estimates(subject: Subject, use: Use, place: Any, besides: int) -> tuple[Fit | None, Fit | None]:
+    """A use, and the least one, held against what is free and `besides`; None where the size is not known."""
+    least, size = Use(use.dtype, min(LEAST_CANVAS, use.length), 1), _size_of(subject)
     if size is None:
         return None, None
-    return fit(size, use, free_memory(place)), fit(size, least, free_memory(place))
+    free = free_memory(place) + besides
+    return fit(size, use, free), fit(size, least, free)
+
+
+def _size_of(subject: Subject) -> Size | None:
+    """What is known of its size: from disk, from the Hub, or from the catalog, which knows the weights alone."""
+    if subject.directory:
+        return size_of(subject.directory)
+    if plan := subject.plan:
+        return size_of_download(plan.config, plan.parameters, plan.weights)
+    return Size(subject.entry.parameters) if subject.entry and subject.entry.parameters else None
 
 
 def _found(resident: Resident) -> dict[str, Any]:
@@ -246,4 +263,7 @@ def _found(resident: Resident) -> dict[str, Any]:
         measured.append(("Weights", estimate, in_bytes(checkpoint.weight_bytes)))
     if resident.grown:
         measured.append(("Growth of the process while loading", "", in_bytes(resident.grown)))
+    if turn := resident.turn:
+        lanes = f"{turn.use.lanes} lane{'s' if turn.use.lanes > 1 else ''} of {turn.use.length:,} tokens"
+        measured.append((f"A first turn of {lanes}, besides", in_bytes(turn.estimated), in_bytes(turn.measured)))
     return {"checks": list(getattr(checkpoint.denoiser, "checks", ())), "measured": measured}

@@ -238,10 +238,12 @@ function mountModels(element, host) {
 
   function fillFit(panel) {
     const fit = panel.fit || null;
-    ui.fit.hidden = !fit || panel.loaded === true;
+    ui.fit.hidden = !fit;
     if (!fit) return;
+    setText(ui['fit-head'], panel.loaded ? 'In another type of weights?' : 'Does it fit?');
     facts(ui.parts, fit.parts);
     setText(ui.verdict, fit.say);
+    ui.verdict.hidden = !fit.say;
     ui.verdict.dataset.kind = fit.verdict.replaceAll(' ', '-') || 'unknown';
     ui.verdict.dataset.sign = ModelsModel.verdict({memory: fit.verdict}).sign;
     setText(ui.disk, panel.disk || '');
@@ -254,6 +256,7 @@ function mountModels(element, host) {
       ui[name].hidden = !there.includes(what);
       ui[name].classList.toggle('ddm-next', what === next);
     }
+    setText(ui.load, panel.loaded ? 'Load again' : 'Load');
     const chosen = panel.id && panel.id === document.documentElement.dataset.checkpoint;
     setText(ui['use-it'], chosen ? 'Go to Denoise' : 'Use');
     ui['force-field'].hidden = !(there.includes('load') && panel.fit && panel.fit.refused);
