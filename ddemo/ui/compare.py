@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from ddemo.ui.lanes import LaneView
 from ddemo.ui.lanes.messages import LaneMessages, ShownLane
 from ddemo.ui.notice import Notice, tell
 from ddemo.ui.replay import replay_of_lanes
-from ddemo.ui.resident import Resident
+from ddemo.ui.resident import Resident, StoppedWaiting
 from ddemo.ui.shelf import Shelf
 from ddemo.ui.visits import AT_ONCE, SentMessages, new_run_id
 
@@ -227,8 +227,7 @@ class _Wiring:
         try:
             yield self._busy()
             resident = self.shelf[checkpoint]
-            if resident.loading:
-                yield {self.layout.notice: tell(f"Loading {resident.id}: the lanes begin as soon as it is there.")}
+            yield from self._wait_for(self._asked(resident, question), bout)
             contest = self._set_up(resident, question, text, length, lanes, settings)
             run = new_run_id()
             messages = messages_of(run, QUESTIONS[question], contest)
@@ -241,6 +240,8 @@ class _Wiring:
             bout.question, bout.checkpoint = QUESTIONS[question], resident.id
             state = "stopped" if bout.stop else "finished"
             yield {self.view: self.sent.add(run, messages.end(state)), self.keep: offer()} | self._idle()
+        except StoppedWaiting as told:
+            yield {self.layout.notice: tell(str(told))} | self._idle()
         except CostLimit as limit:
             fits = {self.layout.fit: gr.update(visible=limit.fits > 0), self.layout.lanes: max(limit.fits, 1)}
             yield {self.layout.notice: tell(str(limit), "error")} | self._idle() | (fits if limit.fits else {})
@@ -272,6 +273,12 @@ class _Wiring:
             f"{cost.lanes} lanes of {cost.tokens:,} tokens, at most {cost.turns:,} turns together: about "
             f"{in_seconds(seconds)}, up to {in_bytes(cost.memory)}."
         )
+
+    def _wait_for(self, residents: Iterable[Resident], bout: Bout) -> Iterator[dict]:
+        for resident in residents:
+            if resident.loading:
+                yield {self.layout.notice: tell(f"Loading {resident.id}: the lanes begin as soon as it is there.")}
+                resident.await_weights(lambda: bout.stop)
 
     def _asked(self, resident: Resident, question: Any) -> list[Resident]:
         """The checkpoints that a question is put to."""

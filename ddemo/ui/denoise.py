@@ -19,7 +19,7 @@ from ddemo.ui.conversation import BOX, MESSAGE, TEXT, WAITING, Conversation, ask
 from ddemo.ui.examples import EXAMPLE, TRY, Try, example_of
 from ddemo.ui.notice import Notice, tell
 from ddemo.ui.paths_panel import add_paths_panel
-from ddemo.ui.resident import Resident
+from ddemo.ui.resident import Resident, StoppedWaiting
 from ddemo.ui.run_charts import RunCharts
 from ddemo.ui.second_look import add_second_look
 from ddemo.ui.shelf import Shelf
@@ -235,7 +235,7 @@ class _Wiring:
             check_cache(config, resident.caches, resident.id)
             given = (turns, request[1]) if turns else request
             (read_chat if turns else read_text)(*given, resident.codec, resident.max_length)
-            yield from self._wait_for(resident)
+            yield from self._wait_for(resident, visit)
             trace = (runs.begin_chat if turns else runs.begin)(resident.get(), *given, config)
             run = new_run_id()
             messages = Messages(run, trace)
@@ -252,7 +252,7 @@ class _Wiring:
             segment = asked.get("segment")
             before = visit.find(source)
             resident = self.shelf.maker_of(before)
-            yield from self._wait_for(resident)
+            yield from self._wait_for(resident, visit)
             trace = runs.proceed(resident.get(), before, step, cells, segment)
             run = new_run_id()
             messages = Messages(run, trace)
@@ -278,6 +278,8 @@ class _Wiring:
                 yield {self.canvas: self.sent.add(run, messages.frame(frame))}
             answered = {self.log: said(so_far(self.shelf, trace))} if trace.turns else {}
             yield {self.canvas: self.sent.add(run, messages.end()), **answered, **self._idle()}
+        except StoppedWaiting as told:
+            yield {self.notice: tell(str(told)), self.canvas: say(""), **self._idle()}
         except InputError as problem:
             yield {self.notice: tell(str(problem), "error"), **self._idle()} | self._failed(run, trace, messages)
         except Exception:
@@ -291,10 +293,10 @@ class _Wiring:
         visit.talk = run
         return {self.log: said(trace.turns), self.text: ""}
 
-    def _wait_for(self, resident: Resident) -> Iterator[dict]:
+    def _wait_for(self, resident: Resident, visit: Visit) -> Iterator[dict]:
         if resident.loading:
             yield {self.notice: tell(f"Loading {resident.id}: the run begins as soon as it is there.")}
-            resident.get()
+            resident.await_weights(lambda: visit.stop)
 
     def _idle(self) -> dict:
         return {self.run_button: gr.update(visible=True), self.stop_button: gr.update(visible=False)}

@@ -19,7 +19,7 @@ from ddemo.ui.judge_seat import JudgeSeat
 from ddemo.ui.notice import Notice, tell
 from ddemo.ui.number_table import NumberTable, table
 from ddemo.ui.plot_view import PlotView, figure_message
-from ddemo.ui.resident import Resident
+from ddemo.ui.resident import Resident, StoppedWaiting
 from ddemo.ui.shelf import Shelf
 from ddemo.ui.visits import AT_ONCE, Visit
 
@@ -89,6 +89,8 @@ class _Wiring:
             yield self._buttons(running=True) | {self.notice: tell("")}
             request = runs.checked_request(text or "", length or 0)
             yield from self._climb(self.shelf[checkpoint], request, settings, visit)
+        except StoppedWaiting as told:
+            yield {self.notice: tell(str(told))} | self._buttons(running=False)
         except InputError as problem:
             yield {self.notice: tell(str(problem), "error")} | self._buttons(running=False)
         except Exception:
@@ -97,6 +99,9 @@ class _Wiring:
 
     def _climb(self, resident: Resident, request: tuple[str, int], settings, visit: Visit) -> Iterator[dict]:
         text, length = request
+        if resident.loading:
+            yield {self.notice: tell(f"Loading {resident.id}: the ladder begins as soon as it is there.")}
+            resident.await_weights(lambda: visit.stop)
         if self.seat.waiting:
             yield {self.notice: tell("Loading the judge; it stays loaded afterwards.")}
         judge = self.seat.ask(lambda: visit.stop)

@@ -34,6 +34,10 @@ log = logging.getLogger(__name__)
 TICK = 0.1  # seconds between two looks at whether waiting was stopped
 
 
+class StoppedWaiting(Exception):
+    """A visitor stopped what waited for weights; the sentence says so."""
+
+
 class Turn(NamedTuple):
     """A first turn of lanes that was tried: what of, and the bytes beside the weights, estimated and measured."""
 
@@ -126,16 +130,21 @@ class Resident:
         """
         return self._get().checkpoint
 
-    def arrives(self, stopped: Callable[[], bool]) -> bool:
-        """Wait until loading is over, or somebody stops waiting: whether to go on; then `get` does not wait.
+    def await_weights(self, stopped: Callable[[], bool]) -> None:
+        """Wait until loading is over, so that `get` does not wait.
 
         Who stops waiting does not stop the loading, which others may wait for as well.
+
+        Raises:
+            StoppedWaiting: somebody stopped before.
         """
-        while self.loading and not stopped():
+        while not stopped():
+            if not self.loading:
+                return
             thread = self.start()._thread
             if thread is not None:
                 thread.join(TICK)
-        return not stopped()
+        raise StoppedWaiting(f"Stopped before {self.id} was asked anything.")
 
     @property
     def engine(self) -> Engine:

@@ -19,6 +19,7 @@ from ddemo.ui.chosen import kind_of
 from ddemo.ui.controls import Controls
 from ddemo.ui.conversation import Conversation
 from ddemo.ui.denoise import DenoiseTab, _Wiring
+from ddemo.ui.resident import StoppedWaiting
 from ddemo.ui.shelf import Shelf
 from ddemo.ui.visits import SentMessages, Visit
 from tests.ui.reader import Reader, ReadRun
@@ -74,8 +75,9 @@ class HeldCheckpoint:
     def get(self) -> Checkpoint:
         return self.checkpoint
 
-    def arrives(self, stopped: Callable[[], bool]) -> bool:
-        return not stopped()
+    def await_weights(self, stopped: Callable[[], bool]) -> None:
+        if stopped():
+            raise StoppedWaiting("Stopped.")
 
     def can_be(self, dtype: str) -> bool:
         return False

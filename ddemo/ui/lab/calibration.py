@@ -17,7 +17,7 @@ from ddemo.figures.noise.calibration import STRETCHES, integrand_figure, reliabi
 from ddemo.figures.tables import csv_text
 from ddemo.metrics import text_windows
 from ddemo.ui.lab.settings import Choice, Range, Written
-from ddemo.ui.lab.view import Part, Update, View, Work, stopped_early
+from ddemo.ui.lab.view import Part, Update, View, Work
 from ddemo.ui.number_table import table
 from ddemo.ui.plot_view import figure_message
 from ddemo.ui.resident import Resident
@@ -96,9 +96,7 @@ def carry_out(values: Mapping[str, Any], resident: Resident, stopped: Callable[[
     """Measure window by window, beside the runs of others; what was measured stays when it is stopped."""
     check(resident)
     windows, characters = windows_of(values, resident)
-    if not resident.arrives(stopped):
-        yield Update(stopped_early(resident))
-        return
+    resident.await_weights(stopped)
     checkpoint = resident.get()
     words = ~checkpoint.codec.never_drawn
     named = f"{resident.id}, {SOURCES[values['source']]}"

@@ -19,7 +19,7 @@ from ddemo.sampling.randomness import normals, uniforms
 from ddemo.ui.lab.forward import drawable, spaced
 from ddemo.ui.lab.noised_text import Group, Row, noised_texts
 from ddemo.ui.lab.settings import Choice, Range, Written
-from ddemo.ui.lab.view import Part, Update, View, Work, stopped_early
+from ddemo.ui.lab.view import Part, Update, View, Work
 from ddemo.ui.number_table import table
 from ddemo.ui.plot_view import figure_message
 from ddemo.ui.resident import Resident
@@ -158,9 +158,7 @@ def answer(values: Mapping[str, Any], resident: Resident) -> dict[str, Any]:
 
 def carry_out(values: Mapping[str, Any], resident: Resident, stopped: Callable[[], bool]) -> Iterator[Update]:
     """Wait for the weights, then answer."""
-    if not resident.arrives(stopped):
-        yield Update(stopped_early(resident))
-        return
+    resident.await_weights(stopped)
     resident.get()  # which says why it could not be loaded
     yield Update("", answer(values, resident))
 

@@ -15,7 +15,7 @@ from ddemo.ui.lab import argmaxes, calibration, ddim, exact, forward, kolmogorov
 from ddemo.ui.lab.links import fragment_of, read_fragment
 from ddemo.ui.lab.view import View, formula
 from ddemo.ui.notice import Notice, tell
-from ddemo.ui.resident import Resident
+from ddemo.ui.resident import Resident, StoppedWaiting
 from ddemo.ui.shelf import Shelf
 from ddemo.ui.visits import AT_ONCE, Visit
 
@@ -135,6 +135,8 @@ class Shown:
             for update in self.view.work.carry_out(values, resident, lambda: visit.stop):
                 yield {self.notice: tell(update.said)} | self._drawn(update.shown)
             yield self._buttons(working=False)
+        except StoppedWaiting as told:
+            yield {self.notice: tell(str(told))} | self._buttons(working=False)
         except InputError as problem:
             yield {self.notice: tell(str(problem), "error")} | self._buttons(working=False)
         except Exception:

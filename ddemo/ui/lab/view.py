@@ -62,16 +62,11 @@ class Work:
     Attributes:
         title: what its button says.
         carry_out: values of the settings, the visitor's checkpoint, and a function that says whether it was stopped
-            -> updates as they come. It raises InputError as the view's `answer` does.
+            -> updates as they come. It raises InputError as the view's `answer` does, and StoppedWaiting.
     """
 
     title: str
     carry_out: Callable[[Mapping[str, Any], Resident, Callable[[], bool]], Iterator[Update]]
-
-
-def stopped_early(resident: Resident) -> str:
-    """What work says that was stopped while it waited for the weights."""
-    return f"Stopped before {resident.id} was asked anything."
 
 
 @dataclass(frozen=True)
