@@ -26,7 +26,12 @@ OPENINGS = (
     "It was late in autumn when the captain",
     "She put down the letter and",
 )
-SHIPPED = ("classics-mdm", "exact-world-uniform")  # the tables in the documentation
+SHIPPED = (
+    "classics-mdm",
+    "classics-uniform",
+    "classics-latent",
+    "exact-world-uniform",
+)  # tables in the documentation
 ALSO_ARGMAX = ("confidence", "ancestral", "uniform-ancestral")  # measured with an argmax draw too
 LIKELY = 1e-3  # from which a text of an exact world is a case of its own in the total variation
 
