@@ -150,13 +150,14 @@ def test_settings_of_the_readme_are_those_of_the_code():
 def test_commands_of_the_readme_mean_something():
     from ddemo.__main__ import _parser
     from ddemo.training.__main__ import parser as training
+    from ddemo.training.config import PROCESSES
 
     commands = re.findall(r"^python -m (ddemo(?:\.training)?) (.+)$", README, re.MULTILINE)
     assert {shlex.split(rest)[0] for module, rest in commands if module == "ddemo"} == {
         "generate", "infill", "chat", "compare", "ladder", "samplers", "eval", "prose", "infilling", "repair",
         "bench", "examples", "fetch", "models",
     }  # fmt: skip
-    assert [module for module, _ in commands].count("ddemo.training") == 1
+    assert [module for module, _ in commands].count("ddemo.training") == len(PROCESSES)
     for module, rest in commands:
         (training() if module.endswith("training") else _parser()).parse_args(shlex.split(rest))
 

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from ddemo.processes.validation import check_index, check_size
 
+MOST_JUMPS = 20  # of mean 1, more come with a probability of 1e-20
+
 
 def absorbing_rates(size: int, mask: int = -1) -> Tensor:
     """1 e_mask^T - I: every word turns into the mask at rate 1, and P(t) is `transitions.absorbing(1 - alpha(t))`."""
@@ -86,14 +88,27 @@ def with_diagonal(others: Tensor) -> Tensor:
 def exponential(rates: Tensor, sigma: float) -> Tensor:
     """P = exp(sigma R) [K, K], q(x_t = j | x_s = i) when sigma of noise lies between s and t.
 
-    Rounding can leave -1e-17 where a probability is 0; such entries are set to 0, and rows scaled to sum to one.
+    By uniformization (Jensen 1953): with J = I + R / r, r the largest exit rate, it is the sum over n of
+    Poisson(n; sigma r) J^n, n jumps. Nothing is subtracted, so that small probabilities keep their digits and none
+    is negative; torch's matrix_exp is off by 1e-11 near the identity. For much noise it is squared from less.
 
     Raises:
         ValueError: sigma is negative, infinite or no number.
     """
     if not 0.0 <= sigma < math.inf:
         raise ValueError(f"sigma must be a number of at least 0, not {sigma}")
-    matrix = torch.linalg.matrix_exp(sigma * rates).clamp_min(0.0)
+    identity = torch.eye(len(rates), dtype=rates.dtype)
+    largest = rates.diagonal().abs().max().item()
+    squarings = max(0, math.ceil(math.log2(sigma * largest))) if sigma * largest > 1.0 else 0
+    mean = sigma * largest / 2**squarings  # of the number of jumps, at most 1
+    jump = identity + rates / largest if largest else identity
+    after, matrix = math.exp(-mean) * identity, torch.zeros_like(rates)
+    for count in range(1, MOST_JUMPS + 2):
+        matrix = matrix + after
+        after = mean / count * (after @ jump)
+    for _ in range(squarings):
+        matrix = matrix @ matrix
+        matrix = matrix / matrix.sum(-1, keepdim=True)
     return matrix / matrix.sum(-1, keepdim=True)
 
 

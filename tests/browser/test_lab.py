@@ -83,7 +83,7 @@ def drawn(visitor: Visitor, view: str, part: str) -> list[dict]:
 def follow(visitor: Visitor, fragment: str) -> Visitor:
     """Open the page anew with this end of its address."""
     visitor.page.evaluate("fragment => history.replaceState(null, '', fragment)", fragment)
-    visitor.page.reload()
+    visitor.come_again()
     return visitor
 
 

@@ -52,8 +52,7 @@ def test_light_and_dark(arrive):
     page, body = visitor.page, visitor.page.locator("body")
     expect(body).to_have_class("dark")
     dark = page.evaluate(background)
-    page.goto(visitor.url)
-    visitor.wait_until_there()
+    visitor.come_again(visitor.url)
     expect(body).not_to_have_class("dark")
     assert page.evaluate(background) != dark
 
@@ -62,13 +61,11 @@ def test_light_and_dark(arrive):
     button.click()
     expect(body).to_have_class("dark")
     assert page.evaluate(background) == dark
-    page.reload()
-    visitor.wait_until_there()
+    visitor.come_again()
     expect(body).to_have_class("dark")
     button.click()
     page.emulate_media(color_scheme="dark")
-    page.reload()
-    visitor.wait_until_there()
+    visitor.come_again()
     expect(body).not_to_have_class("dark")
 
 

@@ -11,6 +11,8 @@ from ddemo.sampling import SAMPLERS
 expect.set_options(timeout=30_000)
 PATIENCE = 30_000  # milliseconds, on a busy machine; whatever is waited for comes much sooner
 
+BROKEN_OFF = ("AbortError: signal is aborted", "Connection errored out")  # of Gradio's client, when a page is left
+
 WATCH = """() => {
   window.begun = false;
   const changed = new MutationObserver(() => { window.begun = true; changed.disconnect(); });
@@ -43,6 +45,18 @@ class Visitor:
         """Until the page is drawn and listens."""
         self.page.wait_for_selector("#denoise")
         self.page.wait_for_function("document.querySelector('[data-dd=status-text]')?.textContent")
+
+    def come_again(self, url: str | None = None) -> None:
+        """Load the page again, or at another address; what breaks off with the page that is left is no complaint."""
+        before = len(self.complaints)
+        if url is None:
+            self.page.reload()
+        else:
+            self.page.goto(url)
+        self.wait_until_there()
+        self.complaints[before:] = [
+            said for said in self.complaints[before:] if not any(end in said for end in BROKEN_OFF)
+        ]
 
     def leave(self) -> None:
         self.context.close()

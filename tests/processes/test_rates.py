@@ -46,6 +46,17 @@ def test_the_exponential_is_the_closed_form(kind, sigma):
 
 
 @EVERY
+@pytest.mark.parametrize("sigma", [1e-6, 1e-3, 0.01, 1 / 64, 0.3])
+def test_near_the_identity_it_is_the_series(kind, sigma):
+    """Where torch's own matrix_exp is off by 1e-11."""
+    term = series = torch.eye(K, dtype=torch.float64)
+    for n in range(1, 25):
+        term = term @ RATES[kind] * (sigma / n)
+        series = series + term
+    torch.testing.assert_close(rates.exponential(RATES[kind], sigma), series, rtol=0, atol=1e-15)
+
+
+@EVERY
 @given(st.floats(0.0, 20.0), st.floats(0.0, 20.0))
 @settings(max_examples=20, deadline=None)
 def test_noise_adds_up_and_rows_stay_laws(kind, first, second):
