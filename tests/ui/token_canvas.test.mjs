@@ -118,6 +118,9 @@ test('what a run took back is told of the token that stands there now, and count
   assert.match(M.status(more).text, /It took back a word of its own 2 times\./);
   assert.match(M.status(feed([...NOISY, {k: 'end', run: 'u', n: 3, state: 'finished', say: '', seconds: 1}])).text, /own once\./);
   assert.doesNotMatch(M.status(finished()).text, /took back/);
+  const [first, ...frames] = NOISY, end = {k: 'end', run: 'u', n: 3, state: 'finished', say: '', seconds: 1};
+  const latents = feed([{...first, head: {...first.head, noise: 'gaussian'}}, ...frames, end]);
+  assert.match(M.status(latents).text, /Nearest words changed once on the way\./);
 
   const rest = [[3, 1, GUESSES], [4, 1, GUESSES]];
   const remasked = feed([open(), frame(1, [[2, 12, 0.9]], [[2, 1, GUESSES], ...rest]), frame(2, [[2, MASK, null]], rest),

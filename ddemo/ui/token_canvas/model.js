@@ -1152,7 +1152,10 @@ const CanvasModel = (() => {
   /* How often a run replaced or masked again what it had written itself, as a sentence with a space before it. */
   function takenBack(run) {
     const times = run.stops.reduce((sum, {wrote}) => sum + (wrote ? wrote.again + wrote.remask : 0), 0);
-    return times ? ` It took back a word of its own ${times === 1 ? 'once' : `${times} times`}.` : '';
+    if (!times) return '';
+    const often = times === 1 ? 'once' : `${times} times`;
+    return run.head.noise === 'gaussian' // whose words nobody wrote: they are what is nearest
+      ? ` Nearest words changed ${often} on the way.` : ` It took back a word of its own ${often}.`;
   }
 
   function headline(run) {
