@@ -17,6 +17,7 @@ from ddemo.denoisers.loading import SHIPPED, canvas_limit_of, process_of
 from ddemo.errors import InputError
 from ddemo.processes.exact import SENTENCES, WORDS, ExactWorld
 from ddemo.sampling.canvas import Spacing, read_text
+from tests.denoisers.damage import refused
 
 NAMES = {"exact-world": "absorbing", "exact-world-uniform": "uniform"}
 MASK, PAD = 11, 10
@@ -32,15 +33,6 @@ def checkpoint(request) -> Checkpoint:
 def broken(tmp_path) -> Path:
     """A copy of the shipped checkpoint, to be damaged."""
     return Path(shutil.copytree(SHIPPED / "exact-world", tmp_path / "broken"))
-
-
-def refused(directory: Path) -> str:
-    with pytest.raises(InputError) as caught:
-        load_checkpoint(str(directory), device="cpu")
-    message = str(caught.value)
-    assert str(directory.parent) not in message
-    assert "\n" not in message and len(message) < 300 and message.endswith(".")
-    return message
 
 
 def small_world(seed: int = 0) -> ExactWorld:
