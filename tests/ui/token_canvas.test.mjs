@@ -462,6 +462,7 @@ test('playing takes 120 ms a step and at most eight seconds', () => {
 test('play begins again from the end, ends at the newest step, and any move stops it', () => {
   let state = M.play(finished(), 1000);
   assert.equal(state.at, 0);
+  assert.equal(M.tick(state, 999).at, state.at, 'a frame whose time lies before the press');
   state = M.tick(state, 1130);
   assert.equal(state.at, 1);
   assert.equal(M.goTo(state, 2).playing, null);

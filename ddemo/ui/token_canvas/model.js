@@ -1073,7 +1073,8 @@ const CanvasModel = (() => {
   // How far playing has come: one stop every 120 ms at 1x, several at once where a run would take over 8 s.
   function playedTo(from, elapsed, count, speed) {
     const stride = Math.max(1, Math.ceil((count * STEP_MS) / LONGEST_PLAY_MS));
-    return Math.min(count - 1, from + Math.floor((elapsed * speed) / STEP_MS) * stride);
+    const passed = Math.max(0, elapsed); // a frame's time can lie before the press that it follows
+    return Math.min(count - 1, from + Math.floor((passed * speed) / STEP_MS) * stride);
   }
 
   function tick(state, now) {
