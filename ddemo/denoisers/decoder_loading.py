@@ -34,7 +34,7 @@ from ddemo.denoisers.codec import TextCodec
 from ddemo.denoisers.decoder_lm import BlockDecoderDenoiser, DecoderDenoiser
 from ddemo.denoisers.self_checks import checked_looks
 from ddemo.denoisers.settings_file import whole
-from ddemo.denoisers.stored import Shape, compare, filled, stored_shapes
+from ddemo.denoisers.stored import Shape, Target, compare, filled, stored_shapes
 from ddemo.denoisers.tokenizers import read_tokenizer
 from ddemo.errors import InputError
 
@@ -187,7 +187,7 @@ def _architectures(config: dict) -> list:
 
 
 def _names_a_mask(directory: Path, config: dict) -> bool:
-    if config.get("mask_token_id") is not None:
+    if config.get("mask_token_id") is not None or config.get("mask_token"):  # the latter as `hub.plan` adds it
         return True
     for file in ("tokenizer_config.json", "special_tokens_map.json"):
         try:
@@ -284,8 +284,7 @@ def load(
     config: dict,
     codec: TextCodec,
     canvas_limit: int,
-    device: torch.device,
-    dtype: torch.dtype,
+    target: Target,
 ) -> DecoderDenoiser:
     """The denoiser of a directory. On a CPU the weights stay in the file, mapped into memory, if it has their type.
 
@@ -298,7 +297,7 @@ def load(
     kind = KINDS[name]
     _refuse_relatives(directory, config, name)
     model = network_of(directory, config, name, codec.vocab_size)
-    count = _fill(directory, config, name, model, device, dtype)
+    count = _fill(directory, config, name, model, target)
     settings = (model.eval(), directory.name, codec.mask_id, canvas_limit, codec.vocab_size)
     if block := block_length(directory, config):
         denoiser = BlockDecoderDenoiser(*settings, shifted=kind.shifted, block_length=block)
@@ -391,9 +390,7 @@ def _renamed_shapes(directory: Path, name: str) -> dict[str, Shape]:
     return shapes
 
 
-def _fill(
-    directory: Path, config: dict, name: str, model: PreTrainedModel, device: torch.device, dtype: torch.dtype
-) -> int:
+def _fill(directory: Path, config: dict, name: str, model: PreTrainedModel, target: Target) -> int:
     """Put the stored tensors into the network; returns how many."""
     shapes, embedding = _renamed_shapes(directory, name), KINDS[name].network.embedding
     tied = config.get("weight_tying" if name == "llada" else "tie_word_embeddings")
@@ -404,12 +401,12 @@ def _fill(
     compare(directory, expected, shapes)
     stored = {tensor: _rename(name, tensor) for tensor in stored_shapes(directory)}
     wanted = {tensor: part for tensor, part in stored.items() if part in expected}
-    tensors = filled(directory, wanted, device, dtype)
+    tensors = filled(directory, wanted, target)
     if shared:
         tensors[HEAD] = tensors[embedding]
     model.load_state_dict(tensors, assign=True)
     model.requires_grad_(False)
-    settle_rotary(model, device)
+    settle_rotary(model, target.device)
     return len(expected)
 
 

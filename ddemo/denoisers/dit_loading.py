@@ -14,7 +14,7 @@ from ddemo.denoisers.dit import DiT, Shape
 from ddemo.denoisers.dit_lm import BlockDiTDenoiser, DiTDenoiser, ScoreDiTDenoiser, UniformDiTDenoiser
 from ddemo.denoisers.self_checks import checked_looks
 from ddemo.denoisers.settings_file import whole
-from ddemo.denoisers.stored import compare, filled, stored_shapes
+from ddemo.denoisers.stored import Target, compare, filled, stored_shapes
 from ddemo.denoisers.tokenizers import borrowed_tokenizer, brings_tokenizer, read_tokenizer
 from ddemo.errors import InputError
 
@@ -124,8 +124,7 @@ def load(
     config: dict,
     codec: TextCodec,
     canvas_limit: int,
-    device: torch.device,
-    dtype: torch.dtype,
+    target: Target,
 ) -> DiTDenoiser:
     """The denoiser of a directory. On a CPU the weights stay in the file, mapped into memory, if it has their type.
 
@@ -142,7 +141,7 @@ def load(
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     compare(directory, expected, {name: shape for name, shape in shapes.items() if name not in UNREAD})
     wanted = {prefix + name: name for name in expected}
-    model.load_state_dict(filled(directory, wanted, device, dtype), assign=True)
+    model.load_state_dict(filled(directory, wanted, target), assign=True)
     model.requires_grad_(False)
     made = _denoiser(kind, block_length(directory, config))
     settings = (model, directory.name, codec.mask_id, canvas_limit, codec.vocab_size)

@@ -34,9 +34,9 @@ WEIGHTS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,150}\.safetensors")
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-CONFIG = "config.json"
+CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 TEXT_FILES = (  # of a checkpoint besides its weights; nothing else is ever fetched
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("tokenizer.json", TOKENIZER_CONFIG, "special_tokens_map.json", "added_tokens.json"),
     *("vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "chat_template.jinja", INDEX, CONFIG),
 )
 MOST_CONFIG = 1_000_000  # bytes
@@ -477,19 +477,30 @@ def _commit(asked: HubId, sha: str | None) -> str:
 
 
 def _read_config(asked: HubId, commit: str) -> dict:
-    url = hf_hub_url(asked.repository, CONFIG, revision=commit)
+    """config.json, with the `mask_token` of tokenizer_config.json: where a network began as an autoregressive one, that
+    is what tells before a download that it no longer is one."""
+    config = _read_table(asked, commit, CONFIG)
+    if config is None:
+        raise InputError(f"{asked.repository} is not a checkpoint: it has no config.json.")
+    if not config:
+        raise InputError(f"{asked.repository} is not a checkpoint: its config.json is unreadable.")
+    told = (_read_table(asked, commit, TOKENIZER_CONFIG) or {}).get("mask_token")
+    return {"mask_token": told} | config if told else config
+
+
+def _read_table(asked: HubId, commit: str, name: str) -> dict | None:
+    """A small JSON file of the Hub: None where there is none, empty where it is no table."""
+    url = hf_hub_url(asked.repository, name, revision=commit)
     timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
     answer = get_session().get(url, headers=build_hf_headers(), timeout=timeout, follow_redirects=True)
     if answer.status_code == 404:
-        raise InputError(f"{asked.repository} is not a checkpoint: it has no config.json.")
+        return None
     hf_raise_for_status(answer)
     try:
-        config = json.loads(answer.content[:MOST_CONFIG])
+        table = json.loads(answer.content[:MOST_CONFIG])
     except (ValueError, RecursionError):
-        config = None
-    if not isinstance(config, dict):
-        raise InputError(f"{asked.repository} is not a checkpoint: its config.json is unreadable.")
-    return config
+        table = None
+    return table if isinstance(table, dict) else {}
 
 
 def _sentence(asked: HubId, problem: BaseException) -> str:

@@ -24,7 +24,7 @@ from ddemo.denoisers.masked_lm import MaskedLMDenoiser, UniformLMDenoiser
 from ddemo.denoisers.recognised import known_but_not_read
 from ddemo.denoisers.self_checks import checked_looks
 from ddemo.denoisers.settings_file import read_config
-from ddemo.denoisers.stored import compare, stored_shapes, weight_files
+from ddemo.denoisers.stored import Target, compare, never, stored_shapes, weight_files
 from ddemo.denoisers.tokenizers import brings_tokenizer, frame_of, read_tokenizer
 from ddemo.errors import InputError
 
@@ -52,7 +52,7 @@ def _named(
             name = hub.id_of(directory)
             if name == directory.name:
                 raise
-            raise InputError(str(problem).replace(directory.name, name)) from problem
+            raise type(problem)(str(problem).replace(directory.name, name)) from problem
 
     return told
 
@@ -117,8 +117,8 @@ class Family:
     Attributes:
         processes: the noises that its checkpoints can reverse; the first is meant where config.json names none.
         codec: its text codec.
-        load: (directory, codec, process, canvas limit, device, dtype) -> the denoiser and the type that its weights
-            have in memory. Raises InputError for damaged files.
+        load: (directory, codec, process, canvas limit, target) -> the denoiser and the type that its weights have in
+            memory. Raises InputError for damaged files.
         read_codec: (directory, config) -> the text codec, for a family whose checkpoints may bring no tokenizer.
         canvas_limit: (directory, config) -> the longest canvas, for a family whose config.json names it otherwise.
         caches: (directory, config) -> the caches by blocks that its denoisers can keep, for a family that has any.
@@ -126,7 +126,7 @@ class Family:
 
     processes: tuple[str, ...]
     codec: type[TextCodec]
-    load: Callable[[Path, TextCodec, str, int, torch.device, torch.dtype], tuple[Denoiser, torch.dtype]]
+    load: Callable[[Path, TextCodec, str, int, Target], tuple[Denoiser, torch.dtype]]
     read_codec: Callable[[Path, dict], TextCodec] | None = None
     canvas_limit: Callable[[Path, dict], int] | None = None
     caches: Callable[[Path, dict], CacheKinds] | None = None
@@ -220,7 +220,11 @@ def load_codec(directory: Path) -> TextCodec:
 
 
 def load_checkpoint(
-    name: str = DEFAULT_CHECKPOINT, device: str = "auto", dtype: str = "auto", force: bool = False
+    name: str = DEFAULT_CHECKPOINT,
+    device: str = "auto",
+    dtype: str = "auto",
+    force: bool = False,
+    stopped: Callable[[], bool] = never,
 ) -> Checkpoint:
     """Load a shipped checkpoint by its id, one from a directory, or one from the Hub's cache.
 
@@ -229,28 +233,32 @@ def load_checkpoint(
         device: "auto" takes CUDA, then MPS, then the CPU.
         dtype: "auto" is bfloat16 on a CUDA device that computes in it, and float32 elsewhere.
         force: load it even where it does not fit into the free memory.
+        stopped: asked now and then whether it is wanted no longer.
 
     Raises:
+        LoadStopped: it is not.
         InputError: it cannot be loaded; one sentence says why.
     """
     directory = find_checkpoint(name)
     place = pick_device(device)
-    return _load(directory, place, pick_dtype(dtype, place), force)
+    return _load(directory, Target(place, pick_dtype(dtype, place), stopped), force)
 
 
 @_named
-def _load(directory: Path, place: torch.device, kind: torch.dtype, force: bool) -> Checkpoint:
+def _load(directory: Path, target: Target, force: bool) -> Checkpoint:
     _check_layers(directory)
     codec = load_codec(directory)
     family, limit = _family_of(directory, read_config(directory)), canvas_limit_of(directory)
-    held = fit_of(directory, place, kind, length=min(LEAST_CANVAS, limit), lanes=1)
+    held = fit_of(directory, target.device, target.dtype, length=min(LEAST_CANVAS, limit), lanes=1)
     if held.verdict == "does not fit" and not force:
         way_out = f" {held.change.dtype} would fit." if held.change else ""
         raise InputError(
             f"{directory.name} needs about {in_bytes(held.need.total)} of memory in {held.use.dtype}, and "
             f"{in_bytes(held.free)} is free.{way_out}"
         )
-    denoiser, kind = family.load(directory, codec, process_of(directory), limit, place, kind)
+    target.check(directory)
+    denoiser, kind = family.load(directory, codec, process_of(directory), limit, target)
+    target.check(directory)  # once more, since the library that reads some families cannot be stopped
     denoiser.id = hub.id_of(directory)
     return Checkpoint(denoiser.id, directory, denoiser, codec, _name_of(kind), recommended_of(directory), held)
 
@@ -353,19 +361,19 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def _load_masked_lm(
-    directory: Path, codec: TextCodec, process: str, canvas_limit: int, device: torch.device, dtype: torch.dtype
+    directory: Path, codec: TextCodec, process: str, canvas_limit: int, target: Target
 ) -> tuple[MaskedLMDenoiser, torch.dtype]:
     told = {"trust_remote_code": False}
     _check_size(
         directory, lambda: AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained(directory, **told), **told)
     )
-    model = _network(AutoModelForMaskedLM, directory, dtype, **told)
+    model = _network(AutoModelForMaskedLM, directory, target.dtype, **told)
     kind = UniformLMDenoiser if process == "uniform" else MaskedLMDenoiser
-    denoiser = kind(model.to(device), directory.name, codec.mask_id, canvas_limit, codec.vocab_size)
+    denoiser = kind(model.to(target.device), directory.name, codec.mask_id, canvas_limit, codec.vocab_size)
     denoiser.before, denoiser.after = frame_of(codec.tokenizer)
     denoiser.openers = frozenset(denoiser.before[:1])
     denoiser.checks = tuple(_masked_lm_checks(denoiser))
-    return denoiser, dtype
+    return denoiser, target.dtype
 
 
 def _masked_lm_checks(denoiser: MaskedLMDenoiser) -> Iterator[str]:
@@ -381,13 +389,15 @@ def _masked_lm_checks(denoiser: MaskedLMDenoiser) -> Iterator[str]:
 
 
 def _load_latent_lm(
-    directory: Path, codec: TextCodec, process: str, canvas_limit: int, device: torch.device, dtype: torch.dtype
+    directory: Path, codec: TextCodec, process: str, canvas_limit: int, target: Target
 ) -> tuple[latent_lm.LatentLMDenoiser, torch.dtype]:
     _check_size(directory, lambda: latent_lm.LatentBert(latent_lm.LatentConfig.from_pretrained(directory)))
-    model = _network(latent_lm.LatentBert, directory, dtype).to(device)
+    model = _network(latent_lm.LatentBert, directory, target.dtype).to(target.device)
     if len(model.embeddings) != codec.vocab_size or not model.log_prior.isfinite().any():
         raise InputError(f"The weights of {directory.name} are damaged: they place none of its words.")
-    return latent_lm.LatentLMDenoiser(model, directory.name, codec.mask_id, canvas_limit, codec.vocab_size), dtype
+    return latent_lm.LatentLMDenoiser(
+        model, directory.name, codec.mask_id, canvas_limit, codec.vocab_size
+    ), target.dtype
 
 
 def _check_size(directory: Path, build: Callable[[], PreTrainedModel]) -> None:
@@ -431,22 +441,22 @@ def _network(kind: type, directory: Path, dtype: torch.dtype, **options: bool) -
 
 
 def _load_exact_world(
-    directory: Path, codec: TextCodec, process: str, canvas_limit: int, device: torch.device, dtype: torch.dtype
+    directory: Path, codec: TextCodec, process: str, canvas_limit: int, target: Target
 ) -> tuple[exact_world.ExactWorldDenoiser, torch.dtype]:
     """A table is exact in float64 on the CPU, whatever device and type networks would take."""
     return exact_world.load_exact_world(directory, codec, process, canvas_limit), torch.float64
 
 
 def _load_dit(
-    directory: Path, codec: TextCodec, process: str, canvas_limit: int, device: torch.device, dtype: torch.dtype
+    directory: Path, codec: TextCodec, process: str, canvas_limit: int, target: Target
 ) -> tuple[Denoiser, torch.dtype]:
-    return dit_loading.load(directory, read_config(directory), codec, canvas_limit, device, dtype), dtype
+    return dit_loading.load(directory, read_config(directory), codec, canvas_limit, target), target.dtype
 
 
 def _load_decoder(
-    directory: Path, codec: TextCodec, process: str, canvas_limit: int, device: torch.device, dtype: torch.dtype
+    directory: Path, codec: TextCodec, process: str, canvas_limit: int, target: Target
 ) -> tuple[Denoiser, torch.dtype]:
-    return decoder_loading.load(directory, read_config(directory), codec, canvas_limit, device, dtype), dtype
+    return decoder_loading.load(directory, read_config(directory), codec, canvas_limit, target), target.dtype
 
 
 MASKED_LM = Family(("absorbing", "uniform"), TextCodec, _load_masked_lm)

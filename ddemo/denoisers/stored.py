@@ -1,8 +1,9 @@
 """Weights as they lie in a directory of safetensors: their names, shapes and numbers, checked on the way."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,6 +14,31 @@ from ddemo.errors import InputError
 INDEX = "model.safetensors.index.json"
 
 Shape = tuple[int, ...]
+
+
+class LoadStopped(InputError):
+    """Whoever asked for weights wants them no longer."""
+
+
+def never() -> bool:
+    return False
+
+
+class Target(NamedTuple):
+    """Where weights go.
+
+    Attributes:
+        stopped: whether whoever asked for them wants them no longer; asked before every tensor.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    stopped: Callable[[], bool] = never
+
+    def check(self, directory: Path) -> None:
+        """Raises LoadStopped if they are wanted no longer."""
+        if self.stopped():
+            raise LoadStopped(f"Loading {directory.name} was stopped.")
 
 
 def weight_files(directory: Path) -> list[Path]:
@@ -79,26 +105,30 @@ def _by(shape: Shape) -> str:
     return " x ".join(map(str, shape)) or "a single number"
 
 
-def fitted(directory: Path, name: str, tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+def fitted(directory: Path, name: str, tensor: Tensor, target: Target) -> Tensor:
     """The tensor in its place and type: the stored one itself where it has both.
 
     Raises:
         InputError: it holds numbers that are not finite.
     """
-    tensor = tensor.to(device, dtype)
+    tensor = tensor.to(target.device, target.dtype)
     if not all(bool(end.isfinite()) for end in tensor.aminmax()):  # NaN goes through both, and nothing is copied
         raise InputError(f"The weights of {directory.name} are damaged: {name} holds numbers that are not finite.")
     return tensor
 
 
-def filled(directory: Path, named: Mapping[str, str], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+def filled(directory: Path, named: Mapping[str, str], target: Target) -> dict[str, Tensor]:
     """What a network's `load_state_dict` takes: its own names -> the tensors, in their place and type.
 
     Args:
         named: stored name -> the network's name, of all that it needs.
 
     Raises:
+        LoadStopped: they are wanted no longer.
         InputError: a file cannot be read, or holds numbers that are not finite.
     """
-    tensors = stored_tensors(directory, named)
-    return {named[name]: fitted(directory, named[name], tensor, device, dtype) for name, tensor in tensors}
+    tensors = {}
+    for name, tensor in stored_tensors(directory, named):
+        target.check(directory)
+        tensors[named[name]] = fitted(directory, named[name], tensor, target)
+    return tensors

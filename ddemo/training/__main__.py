@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from ddemo.training.config import DTYPES, PROCESSES, TrainingConfig
+from ddemo.training.arithmetic import DTYPES
+from ddemo.training.config import PROCESSES, TrainingConfig
 from ddemo.training.loop import train
 from ddemo.training.objective import LOSSES
 from ddemo.training.optimizers import OPTIMIZERS
@@ -34,7 +35,11 @@ def parser() -> argparse.ArgumentParser:
     option("steps", int, "end after so many steps")
     option("minutes", float, "end after so many minutes, counted over all resumptions")
     option("seed", int, "of windows, masks and new weights")
-    option("init", str, "first weights: the MiniLM package, a directory (BERT encoder or checkpoint), or none")
+    option(
+        "init",
+        str,
+        "first weights: the MiniLM package, a directory (encoder, checkpoint, converted decoder), or none",
+    )
     option("vocab-size", int, "entries of the tokenizer")
     option("layers", int, "transformer layers")
     option("width", int, "hidden size")
@@ -55,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     option("clip", float, "largest norm of the gradient")
     option("ema", float, "decay of the averaged weights, per step")
     option("device", str, "auto, cpu, cuda or mps")
-    option("dtype", str, "of the arithmetic; weights are float32", choices=DTYPES)
+    option("dtype", str, "of products, weights are float32; auto: bfloat16 where that is faster", choices=DTYPES)
     option("log-every", int, "steps between lines of metrics")
     option("valid-every", int, "steps between validations")
     option("valid-windows", int, "windows in a validation")

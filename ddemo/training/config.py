@@ -6,12 +6,12 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from ddemo.training.arithmetic import DTYPES
 from ddemo.training.model import MINILM_PACKAGE, TIME_KINDS, Shape
 from ddemo.training.objective import LOSSES
 from ddemo.training.optimizers import OPTIMIZERS
 
 PROCESSES = ("absorbing", "uniform", "latent")
-DTYPES = ("bfloat16", "float32")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class TrainingConfig:
     ema: float = 0.99
     # keeping watch
     device: str = "auto"
-    dtype: str = "bfloat16"
+    dtype: str = "auto"
     log_every: int = 10
     valid_every: int = 150
     valid_windows: int = 96

@@ -115,7 +115,7 @@ def latent_model(
     counts [V]: how often each token comes; 0 for tokens that are no words, and at least 1 for words.
     Raises ValueError as `initial_model` does, and for a latent checkpoint of another tokenizer or dimension.
     """
-    if _model_type(Path(source)) == latent_lm.MODEL_TYPE:
+    if model_type(Path(source)) == latent_lm.MODEL_TYPE:
         return _continued(source, tokenizer, dim)
     base = initial_model(source, tokenizer, shape, generator)
     settings = {k: v for k, v in base.config.to_dict().items() if k != "model_type"}
@@ -136,7 +136,7 @@ def latent_model(
     return model
 
 
-def _model_type(directory: Path) -> str | None:
+def model_type(directory: Path) -> str | None:
     file = directory / "config.json"
     return json.loads(file.read_text()).get("model_type") if file.is_file() else None
 
@@ -171,7 +171,7 @@ def _package_directory() -> Path:
 def _check_sizes(source: str, directory: Path, ours: BertConfig) -> None:
     if not (directory / "config.json").is_file():
         raise ValueError(f"init: {source!r} is neither 'none', {MINILM_PACKAGE!r} nor a directory with a config.json")
-    if (kind := _model_type(directory)) != "bert":
+    if (kind := model_type(directory)) != "bert":
         raise ValueError(f"init: {source} is a {kind}, not a bert")
     theirs = AutoConfig.from_pretrained(directory)
     for field in ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size"):

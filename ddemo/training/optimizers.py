@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import torch
-from transformers import BertForMaskedLM
+from torch import nn
+from transformers import PreTrainedModel
 
 OPTIMIZERS = ("muon", "adamw")
 
 
 def make_optimizers(
-    model: BertForMaskedLM, kind: str, rate: float, weight_decay: float
+    model: PreTrainedModel, kind: str, rate: float, weight_decay: float
 ) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the transformer's layers and AdamW for the rest, or (`adamw`) AdamW for all.
 
     Muon's update is scaled to the size of AdamW's (match_rms_adamw), so that one learning rate serves both.
     """
-    hidden = [p for p in model.bert.encoder.parameters() if p.ndim == 2] if kind == "muon" else []
+    hidden = [p for p in _layers(model).parameters() if p.ndim == 2] if kind == "muon" else []
     ids = {id(p) for p in hidden}
     rest = [p for p in model.parameters() if id(p) not in ids]
     groups = [
@@ -27,6 +28,12 @@ def make_optimizers(
         muon = torch.optim.Muon(hidden, lr=rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
         optimizers.append(muon)
     return optimizers
+
+
+def _layers(model: PreTrainedModel) -> nn.Module:
+    """The transformer's layers, in a BERT or a Llama."""
+    base = model.base_model
+    return base.encoder if hasattr(base, "encoder") else base.layers
 
 
 def rate_factor(step: int, progress: float, warmup: int, decay: float) -> float:

@@ -15,6 +15,7 @@ from ddemo.errors import InputError
 from ddemo.metrics import text_windows
 from ddemo.training.config import TrainingConfig
 from ddemo.training.data import TokenFile, open_tokens, read_documents, write_tokens
+from ddemo.training.decoder import check_decoder, is_decoder
 from ddemo.training.tokenizer import (
     END_OF_TEXT,
     MASK,
@@ -35,8 +36,10 @@ def prepare(
     """Tokenizer, training tokens, validation windows (with their characters) and noise words [V] bool of a run.
 
     The first two are made once and then read from the run's directory. Raises InputError for text that cannot be
-    read, ValueError when resuming a run that was made from something else.
+    read, ValueError when resuming a run that was made from something else, and as `check_decoder` does.
     """
+    if is_decoder(Path(config.init)):
+        check_decoder(Path(config.init), config.process, max(config.lengths))
     cache = config.out / "cache"
     cache.mkdir(parents=True, exist_ok=True)
     size = config.data.stat().st_size if config.data.exists() else 0

@@ -11,22 +11,27 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
-from transformers import BertForMaskedLM
+from transformers import PreTrainedModel
 
+from ddemo.denoisers.base import Denoiser
+from ddemo.denoisers.decoder_lm import DecoderDenoiser
 from ddemo.denoisers.latent_lm import LatentLMDenoiser
 from ddemo.denoisers.loading import pick_device
 from ddemo.denoisers.masked_lm import MaskedLMDenoiser, UniformLMDenoiser
 from ddemo.metrics import Bound, bound
+from ddemo.training.arithmetic import pick_arithmetic
 from ddemo.training.config import KEPT_ON_RESUME, TrainingConfig
 from ddemo.training.data import TokenFile, count_tokens, sample_windows
+from ddemo.training.decoder import decoder_logits, decoder_model, is_decoder
 from ddemo.training.model import initial_model, latent_logits, latent_model, noised_logits
 from ddemo.training.objective import absorbing_loss, latent_loss, uniform_loss
 from ddemo.training.optimizers import make_optimizers, rate_factor, set_rate
-from ddemo.training.tokenizer import MASK, save_tokenizer
+from ddemo.training.tokenizer import END_OF_TEXT, MASK, save_tokenizer
 
 DENOISERS = {"absorbing": MaskedLMDenoiser, "uniform": UniformLMDenoiser, "latent": LatentLMDenoiser}
 
@@ -60,6 +65,8 @@ class Run:
     ):
         self.config, self.tokenizer, self.data, self.valid = config, tokenizer, data, valid
         self.device = pick_device(config.device)
+        self.dtype = pick_arithmetic(config.dtype, self.device)
+        self.is_decoder = is_decoder(Path(config.init))
         self.mask_id, self.words = tokenizer.token_to_id(MASK), words
         self.model = self._first_model().to(self.device).train()
         if self.device.type == "cpu":  # short rows of narrow heads: several times faster than the fused kernel there
@@ -68,9 +75,11 @@ class Run:
         self.optimizers = make_optimizers(self.model, config.optimizer, config.lr, config.weight_decay)
         self.progress = Progress()
 
-    def _first_model(self) -> BertForMaskedLM:
+    def _first_model(self) -> PreTrainedModel:
         config, draw = self.config, seeded(self.config.seed, 0, "weights")
-        if config.process == "latent":
+        if self.is_decoder:
+            model = decoder_model(Path(config.init))
+        elif config.process == "latent":
             counts = (count_tokens(self.data, len(self.words)) + 1) * self.words
             model = latent_model(config.init, self.tokenizer, config.shape, config.latent_dim, counts, draw)
         else:
@@ -106,7 +115,7 @@ class Run:
         if self.config.process == "latent":
             logits_at = partial(latent_logits, self.model)
             return latent_loss(logits_at, tokens, self.model.embeddings, self.config.loss, draw)
-        logits_at = partial(noised_logits, self.model)
+        logits_at = partial(decoder_logits if self.is_decoder else noised_logits, self.model)
         if self.config.process == "uniform":
             return uniform_loss(logits_at, tokens, self.words, self.config.loss, draw)
         return absorbing_loss(logits_at, tokens, self.mask_id, self.config.loss, draw)
@@ -119,16 +128,23 @@ class Run:
 
     def validate(self) -> Bound:
         """The bound of the averaged weights on the validation windows; the same masks every time."""
-        config = self.average.config
-        kind = DENOISERS[self.config.process]
-        denoiser = kind(self.average, "in-training", self.mask_id, config.max_position_embeddings, config.vocab_size)
+        denoiser = self._denoiser()
         with self._precision():
             return bound(
                 denoiser, *self.valid, self.config.valid_times, generator=seeded(0, 0, "valid"), words=self.words
             )
 
+    def _denoiser(self) -> Denoiser:
+        config = self.average.config
+        given = (self.average, "in-training", self.mask_id, config.max_position_embeddings, config.vocab_size)
+        if not self.is_decoder:
+            return DENOISERS[self.config.process](*given)
+        denoiser = DecoderDenoiser(*given, shifted=True)
+        denoiser.before = (config.bos_token_id,)
+        return denoiser
+
     def _precision(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16")
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)
 
     def keep_if_best(self, result: Bound) -> None:
         """Writes the checkpoint when its bound is the lowest yet; what is on disk counts, not what was resumed."""
@@ -143,7 +159,8 @@ class Run:
         """Writes the averaged weights in bfloat16 and the tokenizer, each file appearing complete."""
         part, final = self.config.out / "checkpoint.part", self.config.out / "checkpoint"
         copy.deepcopy(self.average).to(torch.bfloat16).save_pretrained(part)
-        save_tokenizer(self.tokenizer, part, self.config.positions)
+        begins = END_OF_TEXT if self.is_decoder else None
+        save_tokenizer(self.tokenizer, part, self.average.config.max_position_embeddings, begins)
         final.mkdir(exist_ok=True)
         for file in part.iterdir():
             file.chmod(0o644)  # the weights come readable by their owner alone

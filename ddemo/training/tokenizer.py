@@ -47,13 +47,17 @@ def sample_evenly(documents: Iterable[str], total: int, characters: int, piece: 
         position -= len(document)
 
 
-def save_tokenizer(tokenizer: Tokenizer, directory: Path, max_length: int) -> None:
-    """Writes the files that AutoTokenizer.from_pretrained reads: mask, pad and eos set, no clean-up on decoding."""
+def save_tokenizer(tokenizer: Tokenizer, directory: Path, max_length: int, begins: str | None = None) -> None:
+    """Writes the files that AutoTokenizer.from_pretrained reads: mask, pad and eos set, no clean-up on decoding.
+
+    begins: the token that stands before every text, for a network that needs one.
+    """
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
         mask_token=MASK,
         eos_token=END_OF_TEXT,
+        bos_token=begins,
         clean_up_tokenization_spaces=False,
         model_max_length=max_length,
         model_input_names=["input_ids", "attention_mask"],

@@ -25,6 +25,7 @@ from ddemo.denoisers.loading import (
     process_of,
     recommended_of,
 )
+from ddemo.denoisers.stored import LoadStopped
 from ddemo.errors import InputError
 from ddemo.sampling import Engine, FillRules
 from ddemo.settings import Usual
@@ -87,12 +88,14 @@ class Resident:
         self._problem = ""
         self._used = 0.0
         self._starting = threading.Lock()
+        self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> "Resident":
         """Begin to load, if nobody has yet."""
         with self._starting:
             if self._thread is None:
+                self._stop = threading.Event()
                 self._thread = threading.Thread(target=self._load, name="checkpoint", daemon=True)
                 self._thread.start()
         return self
@@ -129,6 +132,21 @@ class Resident:
             InputError: it could not be loaded.
         """
         return self._get().checkpoint
+
+    def get_unless(self, stopped: Callable[[], bool]) -> Checkpoint:
+        """As `get`, but whoever stops waiting here stops the loading.
+
+        Raises:
+            LoadStopped: so it was.
+        """
+        thread = self.start()._thread
+        while thread is not None and thread.is_alive():
+            if stopped():
+                self._stop.set()
+            thread.join(TICK)
+        if self._stop.is_set() and self._problem:
+            raise LoadStopped(self._problem)
+        return self.get()
 
     def await_weights(self, stopped: Callable[[], bool]) -> None:
         """Wait until loading is over, so that `get` does not wait.
@@ -213,11 +231,12 @@ class Resident:
             if not self.directory.is_dir():  # said here, since loading would name the path, which is the owner's
                 raise InputError(f"{self.id} is no longer where it was when it was listed.")
             with self.room(self):
-                place, forced = pick_device(self._device), (True,) if self.force else ()
-                before = used_memory(place)
-                checkpoint = load_checkpoint(self._name, self._device, self.dtype, *forced)
+                before = used_memory(place := pick_device(self._device))
+                checkpoint = load_checkpoint(self._name, self._device, self.dtype, self.force, self._stop.is_set)
                 self.grown = max(0, used_memory(place) - before)
                 assert checkpoint.revision  # hashed once, here rather than in a visitor's first run
+                if self._stop.is_set():  # while it was hashed
+                    raise LoadStopped(f"Loading {self.id} was stopped.")
                 self._held = _Held(checkpoint, Engine(checkpoint.denoiser, FillRules.of(checkpoint.codec)))
         except InputError as problem:
             self._problem = str(problem)

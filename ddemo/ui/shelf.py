@@ -2,10 +2,11 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ddemo.denoisers.loading import DEFAULT_CHECKPOINT, SHIPPED
+from ddemo.denoisers.stored import LoadStopped, never
 from ddemo.errors import InputError
 from ddemo.trace import Trace
 from ddemo.ui.resident import Resident
@@ -96,36 +97,39 @@ class Shelf:
             self._residents = self._residents | {resident.id: resident}
         return resident
 
-    def load(self, name: str, force: bool = False, dtype: str = "") -> Resident:
+    def load(self, name: str, force: bool = False, dtype: str = "", stopped: Callable[[], bool] = never) -> Resident:
         """As `add`, loaded too, and in that type. Where it cannot be, it is not offered, and what was there before is
         there again.
 
         Raises:
+            LoadStopped: `stopped` said so before it was there.
             InputError: as `add`, and where it cannot be loaded, or is at work in another type.
         """
         known = set(self._residents)
         resident = self.add(name, force, dtype)
         if resident.can_be(dtype):
-            return self._load_again(resident, dtype)
+            return self._load_again(resident, dtype, stopped)
         if not resident.loaded:
             resident.unload()  # a failure of before is forgotten
         try:
-            resident.get()
-        except InputError:
+            resident.get_unless(stopped)
+        except InputError as problem:
+            if isinstance(problem, LoadStopped):
+                resident.unload()  # which was no failure: whoever asks next has it loaded
             if resident.id not in known:
                 with self._changing:
                     self._residents = {key: kept for key, kept in self._residents.items() if kept is not resident}
             raise
         return resident
 
-    def _load_again(self, resident: Resident, dtype: str) -> Resident:
-        """In another type; where that fails, it is there in the one of before."""
+    def _load_again(self, resident: Resident, dtype: str, stopped: Callable[[], bool]) -> Resident:
+        """In another type; where that fails or is stopped, it is there in the one of before."""
         if resident.busy:
             raise InputError(f"Lanes of {resident.id} are under way: load it in {dtype} when they have ended.")
         before, resident.dtype = resident.get().dtype, dtype
         resident.unload()
         try:
-            resident.get()
+            resident.get_unless(stopped)
         except InputError:
             resident.dtype = before
             resident.unload()

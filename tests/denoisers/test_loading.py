@@ -9,7 +9,9 @@ import torch
 
 from ddemo.denoisers import find_checkpoint, load_checkpoint
 from ddemo.denoisers.loading import DTYPES, pick_device, pick_dtype, process_of
+from ddemo.denoisers.stored import LoadStopped
 from ddemo.errors import InputError
+from tests.denoisers import decoder_checkpoints, dit_checkpoints
 from tests.denoisers.damage import change_config, change_weights, refused
 
 DENSE = "bert.encoder.layer.1.output.dense.weight"
@@ -311,3 +313,35 @@ def test_a_family_that_brings_its_own_code_is_not_run(broken):
     change_config(broken, model_type="evil", architectures=["Evil"], auto_map={"AutoModel": "modeling_evil.Evil"})
     (broken / "modeling_evil.py").write_text("raise SystemExit('executed')")
     assert "code of its own, which is not run" in refused(broken)
+
+
+# ---------------------------------------------------------------- stopping
+
+
+class Asked:
+    """Says that a load is to stop from the given time of asking on, and counts how often it was asked."""
+
+    def __init__(self, stop_at: int):
+        self.stop_at, self.times = stop_at, 0
+
+    def __call__(self) -> bool:
+        self.times += 1
+        return self.times >= self.stop_at
+
+
+@pytest.mark.parametrize(("family", "name"), [(decoder_checkpoints, "llada"), (dit_checkpoints, "mdlm")])
+def test_a_load_stops_between_two_tensors(tmp_path, family, name):
+    directory = family.write(name, tmp_path / name)
+    asked = Asked(stop_at=4)
+    with pytest.raises(LoadStopped, match=f"^Loading {name} was stopped.$"):
+        load_checkpoint(str(directory), device="cpu", stopped=asked)
+    assert asked.times == 4, "nothing was read after it"
+    wanted = Asked(stop_at=10**9)
+    assert load_checkpoint(str(directory), device="cpu", stopped=wanted).id == name
+    assert wanted.times > 4
+
+
+@pytest.mark.parametrize("stop_at", [1, 2])
+def test_a_load_by_the_library_stops_before_or_after_it(tiny_directory, stop_at):
+    with pytest.raises(LoadStopped, match=r"^Loading tiny-mdm was stopped.$"):
+        load_checkpoint(str(tiny_directory), device="cpu", stopped=Asked(stop_at))

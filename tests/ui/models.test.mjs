@@ -40,7 +40,9 @@ test('news of a panel leave the rest of it as it was', () => {
   state = M.receive(state, {n: 3, panel: {name: 'someone/small', work: {kind: 'fetch', text: '1 MB', share: 0.5}}});
   const panel = state.panels['someone/small'];
   assert.deepEqual(panel.about, [['Noise', 'x']]);
-  assert.deepEqual(M.buttons(panel), {there: ['leave'], next: null});
+  for (const [kind, there] of [['fetch', ['leave']], ['load', ['leave']], ['check', []], ['read', []]]) {
+    assert.deepEqual(M.buttons({...panel, work: {kind}}), {there, next: null}, kind);
+  }
   assert.equal(M.receive(state, {n: 2, panel: {name: 'someone/small', work: null}}), state, 'an old message says nothing');
   assert.equal(M.receive(state, {}), state);
 });

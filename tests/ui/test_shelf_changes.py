@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from ddemo import runs
 from ddemo.denoisers import loading
 from ddemo.denoisers.fit import Fit, Need, Use
+from ddemo.denoisers.stored import LoadStopped
 from ddemo.errors import InputError
 from ddemo.sampling import SamplerConfig
 from ddemo.ui import resident as resident_module
@@ -198,6 +200,55 @@ def test_what_does_not_fit_is_refused_and_can_be_forced(shelf, other, monkeypatc
         shelf.load(other)
     assert "other" not in shelf
     assert shelf.load(other, force=True).loaded
+
+
+# ---------------------------------------------------------------- stopping a load
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Loads wait before their weights come, until they are stopped."""
+    real, under_way = resident_module.load_checkpoint, threading.Event()
+
+    def load(name, device, dtype, force, stopped):
+        under_way.set()
+        while not stopped():
+            time.sleep(0.01)
+        return real(name, device, dtype, force, stopped)
+
+    monkeypatch.setattr(resident_module, "load_checkpoint", load)
+    yield under_way
+    monkeypatch.setattr(resident_module, "load_checkpoint", real)
+
+
+def test_a_load_that_is_stopped_leaves_the_shelf_as_it_was(shelf, other, slow, monkeypatch):
+    before = list(shelf)
+    with pytest.raises(LoadStopped, match=r"^Loading other was stopped.$"):
+        shelf.load(other, stopped=slow.is_set)
+    assert list(shelf) == before
+    monkeypatch.undo()
+    assert shelf.load(other).loaded, "and it can be loaded after all"
+
+
+def test_what_was_listed_before_stays_listed_and_loads_for_whoever_asks_next(shelf, other, slow, monkeypatch):
+    added = shelf.add(other)
+    with pytest.raises(LoadStopped):
+        shelf.load(other, stopped=slow.is_set)
+    assert shelf["other"] is added and added.loading and not added.problem
+    monkeypatch.undo()
+    assert added.get().id == "other"
+
+
+def test_a_load_in_another_type_that_is_stopped_brings_back_the_one_of_before(shelf, other, monkeypatch):
+    resident = shelf.load(other)
+    with pytest.raises(LoadStopped):
+        shelf.load(other, dtype="bfloat16", stopped=lambda: True)
+    assert resident.get().dtype == "float32" and resident.dtype == "float32"
+
+
+def test_who_stops_too_late_has_it_loaded(shelf, other):
+    resident = shelf.load(other)
+    assert shelf.load(other, stopped=lambda: True) is resident and resident.loaded
 
 
 # ---------------------------------------------------------------- another type of weights

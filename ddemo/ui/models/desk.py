@@ -16,6 +16,7 @@ import gradio as gr
 from ddemo.denoisers import find_checkpoint, hub, load_codec
 from ddemo.denoisers.fit import in_bytes, used_memory
 from ddemo.denoisers.loading import check_supported, pick_device
+from ddemo.denoisers.stored import LoadStopped
 from ddemo.errors import InputError
 from ddemo.ui.chosen import Header, about, offered
 from ddemo.ui.denoise import DenoiseTab, data_of
@@ -39,7 +40,7 @@ class Errand:
     """What the server remembers of a visitor's stay at the Models tab.
 
     Attributes:
-        left: names whose downloads the visitor has left, read while they are under way.
+        left: names whose download or load the visitor has stopped, read while it is under way.
         plans: of downloads, by the names that were asked for; the last few.
     """
 
@@ -58,7 +59,7 @@ def say(**told: Any) -> str:
 
 
 def leave(errand: Errand, event: gr.EventData) -> None:
-    """The visitor leaves a download that is under way; what has arrived is kept."""
+    """The visitor stops a download that is under way, of which what has arrived is kept, or a load."""
     errand.left.add(str(data_of(event).get("name")))
 
 
@@ -120,7 +121,7 @@ class Desk:
     def load(self, errand: Errand, event: gr.EventData) -> Iterator[dict]:
         """Load what is on disk and offer it, and try a turn of lanes for its memory.
 
-        Where the load fails, what was there before is there again.
+        Where the load fails or is stopped, what was there before is there again.
         """
 
         def work(asked: dict[str, Any]) -> Iterator[dict]:
@@ -130,16 +131,22 @@ class Desk:
             place = pick_device(self.shelf.device)
             before, began = used_memory(place), time.monotonic()
             force = asked.get("force") is True
+            errand.left.discard(subject.name)
+
+            def stopped() -> bool:
+                return subject.name in errand.left
 
             def loaded_and_tried() -> Resident:
-                resident = self.shelf.load(str(subject.directory), force, use.dtype)
-                resident.try_a_turn(use.length, use.lanes)
+                resident = self.shelf.load(str(subject.directory), force, use.dtype, stopped)
+                if not stopped():
+                    resident.try_a_turn(use.length, use.lanes)
                 return resident
 
             loading = Waiting(loaded_and_tried)
             while not loading.over(PAUSE):
                 grown, passed = max(0, used_memory(place) - before), time.monotonic() - began
                 text = f"Loading, {passed:.0f} s; the process has grown by {in_bytes(grown) if grown else 'nothing'}."
+                text = "Stopping …" if stopped() else text
                 yield self._news(subject.name, kind="load", text=text)
             resident: Resident = loading.result()
             told = self._panel(errand, asked | {"name": resident.id})
@@ -191,7 +198,7 @@ class Desk:
                 raise InputError(PUBLIC)
             yield from work(asked)
         except InputError as problem:
-            kind = "note" if isinstance(problem, hub.DownloadStopped) else "error"
+            kind = "note" if isinstance(problem, hub.DownloadStopped | LoadStopped) else "error"
             yield {self.view: _refusal(asked, str(problem), kind)}
         except Exception:
             log.exception("an errand for a checkpoint failed")

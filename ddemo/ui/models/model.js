@@ -4,6 +4,7 @@ const ModelsModel = (() => {
 
   const GROUPS = [['named', 'Named by you'], ['here', 'On this page'], ['catalog', 'In the catalog']];
   const SIGNS = {fits: '✓', tight: '◐', 'does not fit': '✕'}; // shapes, so that colour is not needed
+  const STOPPABLE = ['fetch', 'load'];
   const SOUGHT = ['id', 'where', 'noise', 'family', 'licence', 'memory', 'try'];
 
   const initial = () => ({n: 0, rows: [], named: [], panels: {}, open: null, refused: {name: '', say: '', kind: ''}});
@@ -79,7 +80,7 @@ const ModelsModel = (() => {
   /* Buttons that are there, in their order, and which of them is the next step. */
   function buttons(panel) {
     const can = panel.can || {}, work = panel.work || null;
-    if (work) return {there: work.kind === 'fetch' ? ['leave'] : [], next: null};
+    if (work) return {there: STOPPABLE.includes(work.kind) ? ['leave'] : [], next: null};
     const there = ['check', 'fetch', 'load', 'use'].filter((what) => can[what]);
     const next = panel.loaded ? 'use' : ['load', 'fetch', 'check', 'use'].find((what) => can[what]) || null;
     return {there, next};

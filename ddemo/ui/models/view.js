@@ -265,6 +265,7 @@ function mountModels(element, host) {
     else ui.bar.removeAttribute('value');
     ui.bar.setAttribute('aria-label', work ? BUSY[work.kind] : '');
     setText(ui.work, work ? work.text : '');
+    ui.leave.title = work && work.kind === 'load' ? 'What was there before stays' : 'What has arrived is kept';
     setText(ui.say, panel.can || panel.say ? panel.say || '' : 'One moment …');
     ui.say.dataset.kind = panel.kind || '';
     if (active && active.hidden && ui.panel.contains(active)) {
