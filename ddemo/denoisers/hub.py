@@ -477,8 +477,8 @@ def _commit(asked: HubId, sha: str | None) -> str:
 
 
 def _read_config(asked: HubId, commit: str) -> dict:
-    """config.json, with the `mask_token` of tokenizer_config.json: where a network began as an autoregressive one, that
-    is what tells before a download that it no longer is one."""
+    """config.json, with the `mask_token` of tokenizer_config.json: where a network began as an autoregressive one, it
+    tells before a download that the network no longer is one."""
     config = _read_table(asked, commit, CONFIG)
     if config is None:
         raise InputError(f"{asked.repository} is not a checkpoint: it has no config.json.")
