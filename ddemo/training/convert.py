@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--vocab-size", type=int, default=16_384, help="first entries of its vocabulary that are kept"
     )
-    parser.add_argument("--positions", type=int, default=512, help="longest text, in tokens")
+    parser.add_argument("--positions", type=int, default=257, help="longest text in tokens, plus one")
     options = parser.parse_args(arguments)
     try:
         count = convert(options.decoder, options.out, options.vocab_size, options.positions)

@@ -57,32 +57,33 @@ def cut_tokenizer(tokenizer: Tokenizer, entries: int) -> tuple[Tokenizer, list[i
 def cut_model(
     decoder: LlamaForCausalLM, kept: list[int], end_of_text: int | None, entries: int, positions: int
 ) -> LlamaForCausalLM:
-    """A Llama with the decoder's layers and the rows `kept` of its table of embeddings, which is its head, too.
+    """A Llama with the decoder's layers, and the rows `kept` of its embeddings and of its head, if that is another.
 
     What the decoder has no row for begins as the mean of those: the mask, the padding, bytes at the end up to
     `entries` rows, and the end of text if `end_of_text`, its id in the decoder, is None.
     """
+
+    def cut(table: Tensor) -> Tensor:
+        rows = table[kept].mean(0).repeat(entries, 1)
+        rows[len(OURS) : len(OURS) + len(kept)] = table[kept]
+        if end_of_text is not None:
+            rows[OURS.index(END_OF_TEXT)] = table[end_of_text]
+        return rows
+
     settings = decoder.config.to_dict() | {
         "vocab_size": entries,
         "max_position_embeddings": positions,
-        "tie_word_embeddings": True,
         "pad_token_id": OURS.index(PAD),
         "bos_token_id": OURS.index(END_OF_TEXT),
         "eos_token_id": OURS.index(END_OF_TEXT),
         "unk_token_id": None,
     }
-    for name in ("quantization_config", "_name_or_path", "dtype"):
+    for name in ("quantization_config", "_name_or_path", "_model_name_or_path", "dtype"):
         settings.pop(name, None)
     model = LlamaForCausalLM(LlamaConfig(**settings))
     weights = {name: weight.float() for name, weight in decoder.state_dict().items()}
-    table = weights["model.embed_tokens.weight"]
-    mean = table[kept].mean(0)
-    rows = mean.repeat(entries, 1)
-    rows[len(OURS) : len(OURS) + len(kept)] = table[kept]
-    if end_of_text is not None:
-        rows[OURS.index(END_OF_TEXT)] = table[end_of_text]
-    weights["model.embed_tokens.weight"] = weights["lm_head.weight"] = rows
-    model.load_state_dict(weights)
+    tables = {name: cut(weights[name]) for name in ("model.embed_tokens.weight", "lm_head.weight")}
+    model.load_state_dict(weights | tables)
     return looking_both_ways(model)
 
 

@@ -135,11 +135,10 @@ class Run:
             )
 
     def _denoiser(self) -> Denoiser:
-        config = self.average.config
-        given = (self.average, "in-training", self.mask_id, config.max_position_embeddings, config.vocab_size)
+        config, named = self.average.config, (self.average, "in-training", self.mask_id)
         if not self.is_decoder:
-            return DENOISERS[self.config.process](*given)
-        denoiser = DecoderDenoiser(*given, shifted=True)
+            return DENOISERS[self.config.process](*named, config.max_position_embeddings, config.vocab_size)
+        denoiser = DecoderDenoiser(*named, config.max_position_embeddings - 1, config.vocab_size, shifted=True)
         denoiser.before = (config.bos_token_id,)
         return denoiser
 

@@ -334,6 +334,7 @@ def test_a_family_of_the_catalog_passes_the_check_before_its_download(visitor, s
 def test_an_autoregressive_network_is_refused_before_it_is_fetched(visitor, server, repository):
     for model_type, kind in (("gpt2", "GPT2LMHeadModel"), ("llama", "LlamaForCausalLM")):
         repository.files["config.json"] = json.dumps({"model_type": model_type, "architectures": [kind]}).encode()
+        repository.files["tokenizer_config.json"] = b'{"eos_token": "<|endoftext|>"}'  # and no mask
         visitor.ask("check")
         assert "is not a masked language model" in visitor.refused and server.sent(WEIGHTS) == []
 

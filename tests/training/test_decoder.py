@@ -127,6 +127,11 @@ def test_rows_follow_their_words(old, decoder):
     for new in (cut.token_to_id(MASK), cut.get_vocab_size() - 1):  # the last is a byte that had no entry
         assert torch.allclose(after[new], mean)
     assert model.lm_head.weight is after
+    untied = LlamaForCausalLM(LlamaConfig(**decoder.config.to_dict() | {"tie_word_embeddings": False}))
+    model = cut_model(untied, kept, None, cut.get_vocab_size(), 40)
+    head, embeddings = model.lm_head.weight, model.get_input_embeddings().weight
+    assert torch.equal(head[len(OURS) : len(OURS) + len(kept)], untied.lm_head.weight[kept])
+    assert torch.equal(embeddings[len(OURS) : len(OURS) + len(kept)], untied.get_input_embeddings().weight[kept])
     assert len(after) == cut.get_vocab_size() > len(OURS) + len(kept)
 
 
