@@ -107,9 +107,6 @@ def gap_figure(steps: Sequence[int], gaps: Sequence[float], chosen: int, gap: fl
 
 def matrix_csv(one: Tensor, many: Tensor, names: Sequence[str]) -> str:
     """Every cell of both: from, to, Q_t, Q_bar_t."""
-    cells = (
-        [names[i], names[j], float(one[i, j]), float(many[i, j])]
-        for i in range(len(names))
-        for j in range(len(names))
-    )
+    rows = zip(names, one.tolist(), many.tolist(), strict=True)
+    cells = ([start, end, p, q] for start, ps, qs in rows for end, p, q in zip(names, ps, qs, strict=True))
     return csv_text(["from", "to", "Q_t", "Q_bar_t"], cells)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import gradio as gr
@@ -75,7 +75,7 @@ class Chain:
     def names(self) -> list[str]:
         return symbols(self.size, self.process in ("absorbing", "hybrid"))
 
-    @property
+    @cached_property
     def rates(self) -> Tensor:
         """[K, K], of the same process in continuous time."""
         return rates.rates_of(self.own) if self.process == "own" else rates_by_name(self.process, self.size)
