@@ -10,14 +10,12 @@ import json
 from pathlib import Path
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
+from tokenizers import Tokenizer, pre_tokenizers
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ddemo.training.model import model_type
-from ddemo.training.tokenizer import END_OF_TEXT, MASK, PAD
-
-OURS = (PAD, MASK, END_OF_TEXT)  # the special tokens, which take the first ids
+from ddemo.training.tokenizer import END_OF_TEXT, PAD, SPECIAL, cut_at_lines, own_tokenizer
 
 
 def cut_tokenizer(tokenizer: Tokenizer, entries: int) -> tuple[Tokenizer, list[int]]:
@@ -42,14 +40,11 @@ def cut_tokenizer(tokenizer: Tokenizer, entries: int) -> tuple[Tokenizer, list[i
     missing = sorted(set(pre_tokenizers.ByteLevel.alphabet()) - texts)
     pairs = (merge if isinstance(merge, list) else merge.split(" ") for merge in model["merges"])
     merges = [[a, b] for a, b in pairs if a in texts and b in texts and a + b in texts]
-    vocab = {text: i for i, text in enumerate([*OURS, *(text for text, _ in kept), *missing])}
+    vocab = {text: i for i, text in enumerate([*SPECIAL, *(text for text, _ in kept), *missing])}
     told |= {"added_tokens": [], "post_processor": None, "model": model | {"vocab": vocab, "merges": merges}}
     cut = Tokenizer.from_str(json.dumps(told))
-    cut.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex("\n"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    cut.decoder = decoders.ByteLevel()
-    cut.add_special_tokens(list(OURS))
+    cut_at_lines(cut)
+    cut.add_special_tokens(list(SPECIAL))
     return cut, [old for _, old in kept]
 
 
@@ -65,17 +60,17 @@ def cut_model(
 
     def cut(table: Tensor) -> Tensor:
         rows = table[kept].mean(0).repeat(entries, 1)
-        rows[len(OURS) : len(OURS) + len(kept)] = table[kept]
+        rows[len(SPECIAL) : len(SPECIAL) + len(kept)] = table[kept]
         if end_of_text is not None:
-            rows[OURS.index(END_OF_TEXT)] = table[end_of_text]
+            rows[SPECIAL.index(END_OF_TEXT)] = table[end_of_text]
         return rows
 
     settings = decoder.config.to_dict() | {
         "vocab_size": entries,
         "max_position_embeddings": positions,
-        "pad_token_id": OURS.index(PAD),
-        "bos_token_id": OURS.index(END_OF_TEXT),
-        "eos_token_id": OURS.index(END_OF_TEXT),
+        "pad_token_id": SPECIAL.index(PAD),
+        "bos_token_id": SPECIAL.index(END_OF_TEXT),
+        "eos_token_id": SPECIAL.index(END_OF_TEXT),
         "unk_token_id": None,
     }
     for name in ("quantization_config", "_name_or_path", "_model_name_or_path", "dtype"):
@@ -88,7 +83,7 @@ def cut_model(
 
 
 def looking_both_ways(model: LlamaForCausalLM) -> LlamaForCausalLM:
-    model.config.is_causal = False
+    model.config.is_causal = False  # by which masks are made; kernels that are given none ask the layers
     for layer in model.model.layers:
         layer.self_attn.is_causal = False
     return model
@@ -105,8 +100,7 @@ def check_decoder(directory: Path, process: str, longest: int) -> None:
     """
     if process != "absorbing":
         raise ValueError(f"process must be 'absorbing' to start from a decoder, not {process!r}")
-    names = (directory / "tokenizer.json").read_text() if (directory / "tokenizer.json").is_file() else ""
-    if not all(f'"{name}"' in names for name in OURS):
+    if own_tokenizer(directory) is None:
         raise ValueError(f"init: {directory} is a decoder that python -m ddemo.training.convert has not converted")
     room = LlamaConfig.from_pretrained(directory).max_position_embeddings - 1  # something stands before the text
     if longest > room:

@@ -21,6 +21,7 @@ from ddemo.training.tokenizer import (
     MASK,
     NEWLINE,
     load_tokenizer,
+    own_tokenizer,
     sample_evenly,
     save_tokenizer,
     train_tokenizer,
@@ -72,10 +73,8 @@ def prepare(
 
 def _tokenizer_for(config: TrainingConfig, total: int) -> Tokenizer:
     """The tokenizer of a checkpoint of this project that training starts from, or a new one."""
-    if (Path(config.init) / "tokenizer.json").is_file():
-        tokenizer = load_tokenizer(Path(config.init))
-        if all(tokenizer.token_to_id(t) is not None for t in (MASK, END_OF_TEXT, NEWLINE)):
-            return tokenizer
+    if (tokenizer := own_tokenizer(Path(config.init))) is not None:
+        return tokenizer
     print("training the tokenizer", flush=True)
     documents = read_documents(config.data, "train")
     return train_tokenizer(sample_evenly(documents, total, TOKENIZER_SAMPLE), config.vocab_size)

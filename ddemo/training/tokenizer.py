@@ -9,7 +9,7 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-PAD, MASK, END_OF_TEXT = "[PAD]", "[MASK]", "<|endoftext|>"
+PAD, MASK, END_OF_TEXT = SPECIAL = "[PAD]", "[MASK]", "<|endoftext|>"  # which take the first ids
 NEWLINE = "Ċ"  # how the byte alphabet spells "\n"
 
 
@@ -21,19 +21,24 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     if not 259 <= vocab_size <= 65_536:
         raise ValueError(f"vocab_size must be 259 to 65536, not {vocab_size}")
     tokenizer = Tokenizer(models.BPE())
-    # The newline is split off first: glued to the words after it, every paragraph's first word would be a stranger.
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex("\n"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
+    cut_at_lines(tokenizer)
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[PAD, MASK, END_OF_TEXT],
+        special_tokens=list(SPECIAL),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
+
+
+def cut_at_lines(tokenizer: Tokenizer) -> None:
+    """Text becomes bytes and comes back, and no token crosses the end of a line."""
+    # The newline is split off first: glued to the words after it, every paragraph's first word would be a stranger.
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex("\n"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
 
 
 def sample_evenly(documents: Iterable[str], total: int, characters: int, piece: int = 20_000) -> Iterator[str]:
@@ -74,3 +79,11 @@ def load_tokenizer(directory: Path) -> Tokenizer:
     tokenizer = AutoTokenizer.from_pretrained(directory).backend_tokenizer
     tokenizer.encode_special_tokens = True
     return tokenizer
+
+
+def own_tokenizer(directory: Path) -> Tokenizer | None:
+    """The tokenizer of a directory that this project wrote; None where there is none, or another's."""
+    if not (directory / "tokenizer.json").is_file():
+        return None
+    tokenizer = load_tokenizer(directory)
+    return tokenizer if all(tokenizer.token_to_id(t) is not None for t in (MASK, END_OF_TEXT, NEWLINE)) else None

@@ -15,13 +15,13 @@ pytest.importorskip("matplotlib", reason="training needs requirements-train.txt"
 from ddemo.denoisers import load_checkpoint
 from ddemo.training.config import TrainingConfig
 from ddemo.training.convert import convert, main
-from ddemo.training.decoder import OURS, cut_model, cut_tokenizer, decoder_logits, decoder_model
+from ddemo.training.decoder import cut_model, cut_tokenizer, decoder_logits, decoder_model
 from ddemo.training.loop import train
-from ddemo.training.tokenizer import END_OF_TEXT, MASK
+from ddemo.training.tokenizer import END_OF_TEXT, MASK, SPECIAL
 from tests.training.conftest import make_text
-from tests.training.test_loop import TINY, state, stop_after
+from tests.training.test_loop import TINY, train_with_and_without_a_stop
 
-SPECIAL = [END_OF_TEXT, "<|im_start|>"]
+THEIRS = [END_OF_TEXT, "<|im_start|>"]
 ROWS = 400
 KEPT = 300
 
@@ -32,7 +32,7 @@ def byte_level(texts: list[str]) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())[:-20]
     trainer = trainers.BpeTrainer(
-        vocab_size=ROWS, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+        vocab_size=ROWS, special_tokens=THEIRS, initial_alphabet=alphabet, show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
@@ -80,10 +80,10 @@ def converted(source, tmp_path_factory) -> Path:
 
 def test_entries_and_merges_that_stay_mean_what_they_meant(old):
     cut, kept = cut_tokenizer(old, KEPT)
-    assert [cut.id_to_token(i) for i in range(len(OURS))] == list(OURS)
-    for new, before in enumerate(kept, len(OURS)):
+    assert [cut.id_to_token(i) for i in range(len(SPECIAL))] == list(SPECIAL)
+    for new, before in enumerate(kept, len(SPECIAL)):
         assert cut.id_to_token(new) == old.id_to_token(before)
-    assert max(kept) < KEPT and not {old.token_to_id(name) for name in SPECIAL} & {*kept}
+    assert max(kept) < KEPT and not {old.token_to_id(name) for name in THEIRS} & {*kept}
     word = next(text for text in map(old.id_to_token, reversed(kept)) if len(text) > 3)
     assert cut.encode(word.replace("Ġ", " ")).tokens == [word], "its merges are still there"
 
@@ -121,7 +121,7 @@ def test_rows_follow_their_words(old, decoder):
     cut, kept = cut_tokenizer(old, KEPT)
     model = cut_model(decoder, kept, old.token_to_id(END_OF_TEXT), cut.get_vocab_size(), 40)
     before, after = decoder.get_input_embeddings().weight, model.get_input_embeddings().weight
-    assert torch.equal(after[len(OURS) : len(OURS) + len(kept)], before[kept])
+    assert torch.equal(after[len(SPECIAL) : len(SPECIAL) + len(kept)], before[kept])
     assert torch.equal(after[cut.token_to_id(END_OF_TEXT)], before[old.token_to_id(END_OF_TEXT)])
     mean = before[kept].mean(0)
     for new in (cut.token_to_id(MASK), cut.get_vocab_size() - 1):  # the last is a byte that had no entry
@@ -130,9 +130,11 @@ def test_rows_follow_their_words(old, decoder):
     untied = LlamaForCausalLM(LlamaConfig(**decoder.config.to_dict() | {"tie_word_embeddings": False}))
     model = cut_model(untied, kept, None, cut.get_vocab_size(), 40)
     head, embeddings = model.lm_head.weight, model.get_input_embeddings().weight
-    assert torch.equal(head[len(OURS) : len(OURS) + len(kept)], untied.lm_head.weight[kept])
-    assert torch.equal(embeddings[len(OURS) : len(OURS) + len(kept)], untied.get_input_embeddings().weight[kept])
-    assert len(after) == cut.get_vocab_size() > len(OURS) + len(kept)
+    assert torch.equal(head[len(SPECIAL) : len(SPECIAL) + len(kept)], untied.lm_head.weight[kept])
+    assert torch.equal(
+        embeddings[len(SPECIAL) : len(SPECIAL) + len(kept)], untied.get_input_embeddings().weight[kept]
+    )
+    assert len(after) == cut.get_vocab_size() > len(SPECIAL) + len(kept)
 
 
 def test_looking_one_way_it_says_what_the_decoder_says(old, decoder):
@@ -140,13 +142,13 @@ def test_looking_one_way_it_says_what_the_decoder_says(old, decoder):
     cut, kept = cut_tokenizer(old, KEPT)
     model = cut_model(decoder, kept, old.token_to_id(END_OF_TEXT), cut.get_vocab_size(), 40).eval()
     text = cut.encode("the old sailor").ids
-    assert min(text) >= len(OURS)
-    before = [old.token_to_id(END_OF_TEXT), *(kept[token - len(OURS)] for token in text)]
+    assert min(text) >= len(SPECIAL)
+    before = [old.token_to_id(END_OF_TEXT), *(kept[token - len(SPECIAL)] for token in text)]
     theirs = decoder(torch.tensor([before])).logits[0, :-1, kept]
 
     def ours() -> torch.Tensor:
         everywhere = torch.ones(1, len(text), dtype=torch.bool)
-        return decoder_logits(model, torch.tensor([text]), everywhere)[:, len(OURS) : len(OURS) + len(kept)]
+        return decoder_logits(model, torch.tensor([text]), everywhere)[:, len(SPECIAL) : len(SPECIAL) + len(kept)]
 
     assert not torch.allclose(ours(), theirs, atol=1e-2)
     model.config.is_causal = True
@@ -175,18 +177,9 @@ def test_the_page_reads_what_training_reads(converted, attention):
 
 def test_a_run_from_a_decoder_stops_resumes_and_loads(converted, corpus, tmp_path, monkeypatch):
     told = TINY | {"init": str(converted), "optimizer": "muon"}
-    train(TrainingConfig(data=corpus, out=tmp_path / "straight", steps=6, **told))
-    config = TrainingConfig(data=corpus, out=tmp_path / "broken", steps=6, **told)
-    with monkeypatch.context() as patch:
-        stop_after(patch, steps=3)
-        assert train(config).step == 3
-    assert train(config, resume="state").step == 6
-    ours, theirs = state(tmp_path / "broken"), state(tmp_path / "straight")
-    for name, weight in ours["average"].items():
-        assert torch.equal(weight, theirs["average"][name]), name
-
+    train_with_and_without_a_stop(corpus, tmp_path, monkeypatch, steps=6, settings=told)
     checkpoint = load_checkpoint(str(tmp_path / "straight" / "checkpoint"), device="cpu")
-    assert checkpoint.denoiser.shifted and checkpoint.denoiser.before == (OURS.index(END_OF_TEXT),)
+    assert checkpoint.denoiser.shifted and checkpoint.denoiser.before == (SPECIAL.index(END_OF_TEXT),)
     assert not torch.equal(
         checkpoint.denoiser.token_embeddings(), load_checkpoint(str(converted), "cpu").denoiser.token_embeddings()
     )

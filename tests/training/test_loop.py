@@ -56,6 +56,20 @@ def stop_after(monkeypatch, steps: int) -> None:
     monkeypatch.setattr(Run, "step", step_and_maybe_signal)
 
 
+def train_with_and_without_a_stop(corpus, root, monkeypatch, steps: int, settings: dict) -> None:
+    """In root/straight and, stopped half-way and resumed, in root/stopped: both must arrive at the same weights."""
+    train(TrainingConfig(data=corpus, out=root / "straight", steps=steps, **settings))
+    config = TrainingConfig(data=corpus, out=root / "stopped", steps=steps, **settings)
+    with monkeypatch.context() as patch:
+        stop_after(patch, steps // 2)
+        assert train(config).step == steps // 2
+    assert train(config, resume="state").step == steps
+    ours, theirs = state(root / "stopped"), state(root / "straight")
+    for part in ("model", "average"):
+        for name, weight in ours[part].items():
+            assert torch.equal(weight, theirs[part][name]), f"{part} {name}"
+
+
 @pytest.fixture(scope="module")
 def straight(corpus, tmp_path_factory):
     """Six steps without a stop."""
@@ -89,16 +103,7 @@ def test_a_run_stopped_and_resumed_equals_one_that_was_not(straight, corpus, tmp
 @pytest.mark.parametrize("loss", ["ce", "bound"])
 def test_the_other_processes_train_resume_and_load(corpus, tmp_path, monkeypatch, process, noise, loss):
     settings = TINY | {"process": process, "loss": loss, "latent_dim": 8}
-    train(TrainingConfig(data=corpus, out=tmp_path / "straight", steps=4, **settings))
-    config = TrainingConfig(data=corpus, out=tmp_path / "stopped", steps=4, **settings)
-    with monkeypatch.context() as patch:
-        stop_after(patch, steps=2)
-        assert train(config).step == 2
-    assert train(config, resume="state").step == 4
-    ours, theirs = state(tmp_path / "stopped"), state(tmp_path / "straight")
-    for part in ("model", "average"):
-        for name, weight in ours[part].items():
-            assert torch.equal(weight, theirs[part][name]), f"{part} {name}"
+    train_with_and_without_a_stop(corpus, tmp_path, monkeypatch, steps=4, settings=settings)
     values = [value for _, value in losses(tmp_path / "straight")]
     assert len(set(values)) == 4 and all(0 < value < 50 for value in values)
     checkpoint = load_checkpoint(str(tmp_path / "straight" / "checkpoint"), device="cpu")
