@@ -179,13 +179,16 @@ class Layout:
         return [self.question, self.text, self.length, *self.controls.components, self.controls.about]
 
     def switched(self, resident: Resident, question: Any, text: Any, length: Any) -> dict:
-        """Updates for another checkpoint: a question that makes no sense for its noise gives way to the first."""
+        """Updates for another checkpoint: a question that makes no sense for its noise gives way to the first.
+
+        One that still does is left alone, as a text is: the visitor may have chosen another since this was asked for.
+        """
         offered = _offered(self.shelf, resident)
-        known = question in [name for _, name in offered]
+        instead = {} if question in [name for _, name in offered] else {"value": offered[0][1]}
         held = text, length
         text, length = kept_text(text, length, resident)
         return {
-            self.question: gr.update(choices=offered, value=question if known else offered[0][1]),
+            self.question: gr.update(choices=offered, **instead),
             self.text: only_if_new(text, held[0]),
             self.length: only_if_new(length, held[1]),
             **self.controls.switched(kind_of(resident), resident.usual),

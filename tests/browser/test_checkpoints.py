@@ -49,6 +49,7 @@ def test_both_tabs_follow(visitor):
     question = visitor.page.locator("#question")
     expect(question.get_by_text("What does deterministic mean?")).to_have_count(0)
     question.get_by_text("Which noise?").click()
+    expect(question.get_by_label("Which noise?")).to_be_checked()
     visitor.page.locator("#compare").click()
     lanes = visitor.page.locator("#lanes")
     expect(lanes.get_by_text("exact-world-uniform, out of random words").first).to_be_visible()

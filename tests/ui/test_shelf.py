@@ -140,6 +140,7 @@ def test_compare_offers_the_questions_that_make_sense(shelf, tiny):
     assert "clamp" in offered and "noises" in offered and "argmaxes" not in offered
     assert updates[layout.question]["value"] == offered[0]
     assert set(updates) == set(layout.switching)
+    assert "value" not in layout.switched(shelf["tiny-latent"], "noises", TEXT, 3)[layout.question]
 
 
 def test_a_kind_tells_what_its_samplers_read():
