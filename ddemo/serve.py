@@ -44,20 +44,23 @@ def main(arguments: list[str] | None = None) -> None:
         serve(options)
     except InputError as problem:
         sys.exit(f"app.py: {problem}")
-    except OSError:
-        sys.exit(f"app.py: {options.host}:{options.port} cannot be listened on: is another server there? Try --port.")
     except KeyboardInterrupt:
         sys.exit(130)
 
 
 def serve(options: argparse.Namespace) -> None:
-    """Raises InputError for a checkpoint that cannot be loaded, OSError for an address that cannot be used."""
+    """Raises InputError for a checkpoint that cannot be loaded, or an address that cannot be listened on."""
     from ddemo.ui import Shelf, build_demo, launch_arguments  # slow to import, so after the arguments are read
 
     shelf = Shelf.of(options.checkpoint or (), options.device, options.dtype, options.public, options.force)
     demo = build_demo(shelf, options.judge)
     shelf.default.start()
-    demo.launch(server_name=options.host, server_port=options.port, share=options.share, **launch_arguments())
+    look = launch_arguments()
+    try:
+        demo.launch(server_name=options.host, server_port=options.port, share=options.share, **look)
+    except OSError:
+        place = f"{options.host}:{options.port}"
+        raise InputError(f"{place} cannot be listened on: is another server there? Try --port.") from None
 
 
 def port_number(text: str) -> int:

@@ -107,10 +107,11 @@ def stream(shelf: Shelf, asked: Asked, settings: dict[str, Any], checkpoint: Any
     try:
         resident = shelf.default if checkpoint is None else shelf[checkpoint]
         config = SamplerConfig.from_values(resident.usual.fill(settings))
-        begin, loaded = asked(), resident.get()
-        trace = begin(loaded, config)
-        for _ in runs.carry_out(loaded, trace, engine=resident.engine):
-            yield runs.progress(loaded, trace) | {"done": False}
+        begin = asked()
+        with resident.start(again=True).at_work() as (loaded, engine):
+            trace = begin(loaded, config)
+            for _ in runs.carry_out(loaded, trace, engine=engine):
+                yield runs.progress(loaded, trace) | {"done": False}
         answer = {"answer": runs.answer_of(trace, loaded.codec)} if trace.turns else {}
         yield runs.progress(loaded, trace) | runs.summary(loaded, trace) | answer | {"done": True}
     except InputError as problem:

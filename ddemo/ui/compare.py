@@ -3,7 +3,8 @@
 import json
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
@@ -15,6 +16,7 @@ from ddemo.compare.lanes import in_bytes
 from ddemo.compare.report import labels, report
 from ddemo.errors import InputError
 from ddemo.measures import Comparison, Value, measuring
+from ddemo.sampling import Engine
 from ddemo.ui.choices import FreeRadio
 from ddemo.ui.chosen import Header, kept_text, kind_of, only_if_new, tries_of
 from ddemo.ui.controls import CHOICE, DRAW, OF_ANY_RUN, Controls
@@ -28,7 +30,15 @@ from ddemo.ui.notice import Notice, tell
 from ddemo.ui.replay import replay_of_lanes
 from ddemo.ui.resident import Resident, StoppedWaiting
 from ddemo.ui.shelf import Shelf
-from ddemo.ui.visits import AT_ONCE, SentMessages, new_run_id
+from ddemo.ui.visits import (
+    AT_ONCE,
+    OneAtATime,
+    SentMessages,
+    Work,
+    data_of,
+    forgotten_with_the_session,
+    new_run_id,
+)
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +56,7 @@ def compare_tab(
         carried: the tab whose text and settings a button brings here.
     """
     sent = SentMessages(kept=16)
-    bout = gr.State(Bout())
-    gr.on(None, Bout, None, bout, queue=False, show_progress="hidden", api_visibility="private")
+    bout = forgotten_with_the_session(Bout())
     controls = Controls(kind_of(shelf.default), shelf.default.usual, PLACE)
     layout = Layout(shelf, header, controls)
     view = LaneView(messages=named("messages", sent.since), elem_id="lanes", elem_classes=["dd-plain"])
@@ -103,17 +112,19 @@ class Bout:
     """What the server remembers of a visitor's comparison.
 
     Attributes:
-        stop: raised by the Stop button, read between two steps and two measures.
+        comparing: the comparison that is under way, stopped between two steps and two measures.
         asked: the question that the number of lanes was last set for.
-        checkpoint, question, contest, comparison: of the last one that was measured.
+        question: that was put last.
+        contest, comparison, told: lanes, measures and report of what is on show; comparison is None until it is
+            measured.
     """
 
-    stop: bool = False
+    comparing: OneAtATime = field(default_factory=OneAtATime)
     asked: str = next(iter(QUESTIONS))
-    checkpoint: str = ""
     question: Question | None = None
     contest: Contest | None = None
     comparison: Comparison | None = None
+    told: dict[str, Any] = field(default_factory=dict)
 
 
 class Layout:
@@ -226,33 +237,38 @@ class _Wiring:
     def compare(self, checkpoint, question, text, length, lanes, *values) -> Iterator[dict]:
         """Run the lanes of a question and measure them, as a stream."""
         *settings, bout = values
-        bout.stop, messages = False, None
+        ours, messages = bout.comparing.begin(), None
         try:
             yield self._busy()
             resident = self.shelf[checkpoint]
-            yield from self._wait_for(self._asked(resident, question), bout)
-            contest = self._set_up(resident, question, text, length, lanes, settings)
-            run = new_run_id()
-            messages = messages_of(run, QUESTIONS[question], contest)
-            yield {self.view: self.sent.add(run, messages.open()), self.layout.notice: tell("")}
-            engines = {name: self.shelf[name].engine for name in contest.checkpoints}
-            for turn in contest.carry_out(lambda: bout.stop, engines):
-                yield {self.view: self.sent.add(run, messages.turn(turn))}
-            yield {self.view: self.sent.add(run, _ended(messages, contest))}
-            yield from self._measure(resident, run, messages, contest, bout)
-            bout.question, bout.checkpoint = QUESTIONS[question], resident.id
-            state = "stopped" if bout.stop else "finished"
-            yield {self.view: self.sent.add(run, messages.end(state)), self.keep: offer()} | self._idle()
+            asked = self._asked(resident, question)
+            yield from self._wait_for(asked, ours)
+            with at_work(asked) as engines:
+                contest = self._set_up(resident, question, text, length, lanes, settings)
+                run = new_run_id()
+                messages = messages_of(run, QUESTIONS[question], contest)
+                bout.question, bout.comparison = QUESTIONS[question], None  # the one before is no longer on show
+                yield {self.view: self.sent.add(run, messages.open()), self.layout.notice: tell("")}
+                for turn in contest.carry_out(ours.stopped, engines):
+                    yield {self.view: self.sent.add(run, messages.turn(turn))}
+                yield {self.view: self.sent.add(run, _ended(messages, contest))}
+                yield from self._measure(resident, messages, contest, bout, ours)
+            state = "stopped" if ours.stop else "finished"
+            yield {self.view: self.sent.add(run, messages.end(state))} | self._idle(bout, ours)
         except StoppedWaiting as told:
-            yield {self.layout.notice: tell(str(told))} | self._idle()
+            if bout.comparing.now is ours:
+                yield {self.layout.notice: tell(str(told))} | self._idle(bout, ours)
         except CostLimit as limit:
             fits = {self.layout.fit: gr.update(visible=limit.fits > 0), self.layout.lanes: max(limit.fits, 1)}
-            yield {self.layout.notice: tell(str(limit), "error")} | self._idle() | (fits if limit.fits else {})
+            told = {self.layout.notice: tell(str(limit), "error")}
+            yield told | self._idle(bout, ours) | (fits if limit.fits else {})
         except InputError as problem:
-            yield {self.layout.notice: tell(str(problem), "error")} | self._idle() | self._failed(messages)
+            told = {self.layout.notice: tell(str(problem), "error")}
+            yield told | self._idle(bout, ours) | self._failed(messages)
         except Exception:
             log.exception("a comparison failed")
-            yield {self.layout.notice: tell(UNEXPECTED, "error")} | self._idle() | self._failed(messages)
+            told = {self.layout.notice: tell(UNEXPECTED, "error")}
+            yield told | self._idle(bout, ours) | self._failed(messages)
 
     def about_question(self, name: str, bout: Bout) -> tuple[str, Any]:
         """What a question shows, and its usual number of lanes."""
@@ -277,11 +293,11 @@ class _Wiring:
             f"{in_seconds(seconds)}, up to {in_bytes(cost.memory)}."
         )
 
-    def _wait_for(self, residents: Iterable[Resident], bout: Bout) -> Iterator[dict]:
+    def _wait_for(self, residents: Iterable[Resident], ours: Work) -> Iterator[dict]:
         for resident in residents:
-            if resident.loading:
+            if not resident.start(again=True).loaded:
                 yield {self.layout.notice: tell(f"Loading {resident.id}: the lanes begin as soon as it is there.")}
-                resident.await_weights(lambda: bout.stop)
+                resident.await_weights(ours.stopped)
 
     def _asked(self, resident: Resident, question: Any) -> list[Resident]:
         """The checkpoints that a question is put to."""
@@ -298,31 +314,35 @@ class _Wiring:
         return set_up(resident.get(), [text], length, plans, others=lambda name: self.shelf[name].get())
 
     def _measure(
-        self, resident: Resident, run: str, messages: LaneMessages, contest: Contest, bout: Bout
+        self, resident: Resident, messages: LaneMessages, contest: Contest, bout: Bout, ours: Work
     ) -> Iterator[dict]:
         """The table and the sentences, growing lane by lane; what takes no time is there at once."""
-        judge, problem = None, self.seat.problem
-        if self.seat.waiting and not bout.stop:
+        run, judge, problem = messages.run, None, self.seat.problem
+        if self.seat.waiting and not ours.stop:
             yield {self.layout.notice: tell("Loading the judge; it stays loaded afterwards.")}
-        if not bout.stop:
-            judge, problem = self.seat.ask(lambda: bout.stop), self.seat.problem
-        for found in measuring(resident.get(), contest.runs, contest.groups(), judge, problem, lambda: bout.stop):
+        if not ours.stop:
+            judge, problem = self.seat.ask(ours.stopped), self.seat.problem
+        checkpoint = resident.get()
+        for found in measuring(checkpoint, contest.runs, contest.groups(), judge, problem, ours.stopped):
             told, said = for_page(contest, found), said_of(contest, found)
             yield {self.view: self.sent.add(run, messages.measuring(found.done, len(contest.runs)))}
             yield {self.view: self.sent.add(run, messages.measures(told, said)), self.layout.notice: tell("")}
         contest.checkpoints.clear()  # they have run: the visitor's session must not keep their weights in memory
         bout.contest, bout.comparison = contest, found
+        bout.told = report(checkpoint, bout.question, contest, found)
 
     def keep_file(self, bout: Bout, event: gr.EventData) -> str:
         """A file of the last comparison, for the browser to save."""
-        what = event._data.get("what") if isinstance(event._data, dict) else None
         if bout.comparison is None:
             return refuse("There is no comparison to keep: press Compare first.")
         name = f"ddemo-compare-{bout.question.name}"
-        if what == "replay":
-            return hand_over(f"{name}.html", "text/html", replay_of(bout.question, bout.contest, bout.comparison))
-        told = report(self.shelf[bout.checkpoint].get(), bout.question, bout.contest, bout.comparison)
-        return hand_over(f"{name}.json", "application/json", json.dumps(told, ensure_ascii=False, indent=1))
+        try:
+            if data_of(event).get("what") == "replay":
+                return hand_over(f"{name}.html", "text/html", replay_of(bout.question, bout.contest, bout.comparison))
+            return hand_over(f"{name}.json", "application/json", json.dumps(bout.told, ensure_ascii=False, indent=1))
+        except Exception:
+            log.exception("a comparison could not be kept")
+            return refuse(UNEXPECTED)
 
     def _busy(self) -> dict:
         layout = self.layout
@@ -335,13 +355,24 @@ class _Wiring:
             self.keep: offer(False),
         }
 
-    def _idle(self) -> dict:
-        return {self.layout.run: gr.update(visible=True), self.layout.stop: gr.update(visible=False)}
+    def _idle(self, bout: Bout, ours: Work) -> dict:
+        """The buttons as they are when nothing runs, unless something does by now; the files of what is on show."""
+        if bout.comparing.now is not ours:
+            return {}
+        buttons = {self.layout.run: gr.update(visible=True), self.layout.stop: gr.update(visible=False)}
+        return buttons | ({self.keep: offer()} if bout.comparison else {})
 
     def _failed(self, messages: LaneMessages | None) -> dict:
         if messages is None:
             return {}
         return {self.view: self.sent.add(messages.run, messages.end("failed", "The comparison ended here."))}
+
+
+@contextmanager
+def at_work(residents: Iterable[Resident]) -> Iterator[dict[str, Engine]]:
+    """The engine of each, by its id; none of them gives way to another checkpoint meanwhile. Waits as `get`."""
+    with ExitStack() as working:
+        yield {resident.id: working.enter_context(resident.at_work()).engine for resident in residents}
 
 
 def shown_lanes(contest: Contest) -> list[ShownLane]:
@@ -403,7 +434,7 @@ def plain(values: dict[str, Value]) -> dict[str, Any]:
 
 def stop(bout: Bout) -> None:
     """The lanes end at their next step, and what is not measured yet stays so."""
-    bout.stop = True
+    bout.comparing.stop()
 
 
 def _whole(number: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,8 +26,16 @@ from ddemo.ui.shelf import Shelf
 from ddemo.ui.step_panel import add_step_panel
 from ddemo.ui.take_home import add_take_home
 from ddemo.ui.token_canvas import TokenCanvas
-from ddemo.ui.token_canvas.messages import Messages, draft, say
-from ddemo.ui.visits import AT_ONCE, SentMessages, Visit, new_run_id
+from ddemo.ui.token_canvas.messages import Messages, draft, say, wait
+from ddemo.ui.visits import (
+    AT_ONCE,
+    SentMessages,
+    Visit,
+    Work,
+    data_of,
+    forgotten_with_the_session,
+    new_run_id,
+)
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +44,11 @@ UNEXPECTED = "Something went wrong on the server, and the run ended here; your t
 ASK_FOR_DRAFT = """(text, length, checkpoint, mode) => {
   if (mode === 'message') return; // the last answer stays on the canvas while the next message is written
   document.dispatchEvent(new CustomEvent('ddemo:draft', {detail: {text, length: Number(length) || 0, checkpoint}}));
+}"""
+# A message that is being answered leaves the text box for the conversation; what is being written stays.
+TAKE_ANSWERED = """(text, log) => {
+  const [who, asked] = JSON.parse(log || '[]').at(-1) || [];
+  return who === 'You' && asked.trim() === text.trim() ? '' : text;
 }"""
 TAKE_TRY = "(chosen, mode) => JSON.parse(chosen)[mode === 'message' ? 'asks' : 'tries'][%d].slice(1)"
 
@@ -47,10 +60,7 @@ def denoise_tab(shelf: Shelf, header: Header) -> "DenoiseTab":
         What other parts of the page read of it.
     """
     sent = SentMessages()
-    visit = gr.State(Visit.new())  # copied for each session
-    # Set on load as well, because Gradio forgets only what was set once a session has closed. It is the same visit: a
-    # visitor may have opened a file before a busy server gets to it.
-    gr.on(None, same_visit, visit, visit, queue=False, show_progress="hidden", api_visibility="private")
+    visit = forgotten_with_the_session(Visit())
     controls = Controls(kind_of(shelf.default), shelf.default.usual)
     talk, text, length, new_seed, buttons, notice, carry, chips = _lay_out(shelf.default, header, controls)
     run_button, stop_button = buttons
@@ -66,7 +76,7 @@ def denoise_tab(shelf: Shelf, header: Header) -> "DenoiseTab":
     add_step_panel(visit)
     add_paths_panel(shelf, visit)
     tab = DenoiseTab(text, length, new_seed, controls, chips, canvas, notice, carry, talk)
-    outputs = [canvas, notice, run_button, stop_button, controls.inputs["seed"], text, talk.log]
+    outputs = [canvas, notice, run_button, stop_button, controls.inputs["seed"], talk.log]
     streaming = {
         "outputs": outputs,
         "concurrency_id": "model",
@@ -83,7 +93,8 @@ def denoise_tab(shelf: Shelf, header: Header) -> "DenoiseTab":
     canvas.resume(wiring.resume, [visit], **streaming)
     quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     stop_button.click(stop, visit, None, **quiet)
-    canvas.text(take_text, [text, length], [text, length], trigger_mode="multiple", **quiet)
+    canvas.text(take_text, None, [text, length], trigger_mode="multiple", **quiet)
+    talk.log.change(None, [text, talk.log], text, js=TAKE_ANSWERED)
     talk.fresh.click(forget, visit, talk.log, **quiet)
     talk.mode.input(
         partial(tab.in_mode, shelf), [header.picker, talk.mode], [text, *talk.switching, *chips, carry], **quiet
@@ -212,19 +223,22 @@ def _chips(tries: Sequence[Try]) -> list[dict[str, Any]]:
 
 
 class _Wiring:
-    """The two streaming handlers; they convert values, call `runs` and pass messages on."""
+    """The two streaming handlers; they convert values, call `runs` and pass messages on.
+
+    A visitor has one run under way: whatever begins the next one, the one before ends.
+    """
 
     def __init__(self, shelf: Shelf, sent: SentMessages, controls: Controls, outputs: list):
         self.shelf = shelf
         self.controls = controls
         self.sent = sent
-        self.canvas, self.notice, self.run_button, self.stop_button, self.seed, self.text, self.log = outputs
+        self.canvas, self.notice, self.run_button, self.stop_button, self.seed, self.log = outputs
 
     def denoise(self, checkpoint, text, length, new_seed, *values) -> Iterator[dict]:
         """Begin a run from the text box and stream it."""
         *settings, mode, system, visit = values
 
-        def prepare():
+        def prepare(stopped: Callable[[], bool]):
             resident = self.shelf[checkpoint]
             turns = asked_for(self.shelf, visit, text, system) if mode == MESSAGE else []
             seed = {"seed": secrets.randbelow(1_000_000)} if new_seed else {}
@@ -235,98 +249,93 @@ class _Wiring:
             check_cache(config, resident.caches, resident.id)
             given = (turns, request[1]) if turns else request
             (read_chat if turns else read_text)(*given, resident.codec, resident.max_length)
-            yield from self._wait_for(resident, visit)
+            yield from self._wait_for(resident, stopped)
             trace = (runs.begin_chat if turns else runs.begin)(resident.get(), *given, config)
             run = new_run_id()
             messages = Messages(run, trace)
-            return run, trace, messages, messages.open(), runs.notes(trace, request[0])
+            told = {self.notice: tell(" ".join(runs.notes(trace, request[0])))}
+            return run, trace, messages, messages.open(), told | ({self.seed: trace.config.seed} if new_seed else {})
 
         yield from self._stream(prepare, visit)
 
     def resume(self, visit: Visit, event: gr.EventData) -> Iterator[dict]:
         """Go on from a step of a run, with the visitor's edits and the checkpoint that it was made with."""
 
-        def prepare():
+        def prepare(stopped: Callable[[], bool]):
             asked = data_of(event)
             source, step, cells = asked.get("run"), asked.get("step"), asked.get("cells")
             segment = asked.get("segment")
             before = visit.find(source)
             resident = self.shelf.maker_of(before)
-            yield from self._wait_for(resident, visit)
+            yield from self._wait_for(resident, stopped)
             trace = runs.proceed(resident.get(), before, step, cells, segment)
             run = new_run_id()
             messages = Messages(run, trace)
-            return run, trace, messages, messages.branch(source, step, cells is not None, segment), []
+            first = messages.branch(source, step, cells is not None, segment)
+            return run, trace, messages, first, {self.notice: tell("")}
 
         yield from self._stream(prepare, visit)
 
     def _stream(self, prepare, visit: Visit) -> Iterator[dict]:
-        visit.stop = False
+        ours = visit.denoising.begin()
         trace = messages = run = None
         try:
             yield {self.run_button: gr.update(visible=False), self.stop_button: gr.update(visible=True)}
-            run, trace, messages, first, notes = yield from prepare()
+            run, trace, messages, first, told = yield from prepare(ours.stopped)
             visit.remember(run, trace)
-            yield {
-                self.canvas: self.sent.add(run, first),
-                self.notice: tell(" ".join(notes)),
-                self.seed: trace.config.seed,
-                **self._talk(visit, run, trace),
-            }
-            resident = self.shelf.maker_of(trace)
-            for frame in runs.carry_out(resident.get(), trace, lambda: visit.stop, resident.engine):
-                yield {self.canvas: self.sent.add(run, messages.frame(frame))}
+            yield {self.canvas: self.sent.add(run, first), **told, **self._talk(visit, run, trace)}
+            with self.shelf.maker_of(trace).at_work() as (checkpoint, engine):
+                for frame in runs.carry_out(checkpoint, trace, ours.stopped, engine):
+                    yield {self.canvas: self.sent.add(run, messages.frame(frame))}
             answered = {self.log: said(so_far(self.shelf, trace))} if trace.turns else {}
-            yield {self.canvas: self.sent.add(run, messages.end()), **answered, **self._idle()}
+            yield {self.canvas: self.sent.add(run, messages.end()), **answered, **self._idle(visit, ours)}
         except StoppedWaiting as told:
-            yield {self.notice: tell(str(told)), self.canvas: say(""), **self._idle()}
+            if visit.denoising.now is ours:
+                yield {self.notice: tell(str(told)), self.canvas: say(""), **self._idle(visit, ours)}
         except InputError as problem:
-            yield {self.notice: tell(str(problem), "error"), **self._idle()} | self._failed(run, trace, messages)
+            yield self._failed(run, trace, messages, str(problem)) | self._idle(visit, ours)
         except Exception:
             log.exception("a run failed")
-            yield {self.notice: tell(UNEXPECTED, "error"), **self._idle()} | self._failed(run, trace, messages)
+            yield self._failed(run, trace, messages, UNEXPECTED) | self._idle(visit, ours)
 
     def _talk(self, visit: Visit, run: str, trace: Trace) -> dict:
-        """A message that is being answered moves from the text box into the conversation."""
+        """A message that is being answered is part of the conversation."""
         if not trace.turns:
             return {}
         visit.talk = run
-        return {self.log: said(trace.turns), self.text: ""}
+        return {self.log: said(trace.turns)}
 
-    def _wait_for(self, resident: Resident, visit: Visit) -> Iterator[dict]:
-        if resident.loading:
-            yield {self.notice: tell(f"Loading {resident.id}: the run begins as soon as it is there.")}
-            resident.await_weights(lambda: visit.stop)
+    def _wait_for(self, resident: Resident, stopped: Callable[[], bool]) -> Iterator[dict]:
+        if not resident.start(again=True).loaded:
+            sentence = f"Loading {resident.id}: the run begins as soon as it is there."
+            yield {self.notice: tell(sentence), self.canvas: wait(sentence)}
+            resident.await_weights(stopped)
 
-    def _idle(self) -> dict:
+    def _idle(self, visit: Visit, ours: Work) -> dict:
+        """The buttons as they are when nothing runs, unless something does by now."""
+        if visit.denoising.now is not ours:
+            return {}
         return {self.run_button: gr.update(visible=True), self.stop_button: gr.update(visible=False)}
 
-    def _failed(self, run: str | None, trace: Trace | None, messages: Messages | None) -> dict:
+    def _failed(self, run: str | None, trace: Trace | None, messages: Messages | None, problem: str) -> dict:
+        told = {self.notice: tell(problem, "error")}
         if messages is None:
-            return {self.canvas: say("")}
+            return told | {self.canvas: say("")}
         trace.state = "failed"
-        return {self.canvas: self.sent.add(run, messages.end("This run failed; the steps before it are kept."))}
-
-
-def same_visit(visit: Visit) -> Visit:
-    return visit
+        ended = messages.end("This run failed; the steps before it are kept.")
+        return told | {self.canvas: self.sent.add(run, ended)}
 
 
 def stop(visit: Visit) -> None:
     """The run ends at its next step, with what it has done so far."""
-    visit.stop = True
+    visit.denoising.stop()
 
 
-def take_text(event: gr.EventData, text: str, length: float) -> tuple[str, float]:
+def take_text(event: gr.EventData) -> tuple[Any, Any]:
     """The canvas changed the text (masks that were dragged, a result taken over) or the masks after it."""
     asked = data_of(event)
     new, tail = asked.get("text"), asked.get("tail")
-    return (new if isinstance(new, str) else text), (tail if type(tail) is int and tail > 0 else length)
-
-
-def data_of(event: gr.EventData) -> dict[str, Any]:
-    """What the canvas sent with an event; empty when that is no table of names and values."""
-    return event._data if isinstance(event._data, dict) else {}
+    return (new if isinstance(new, str) else gr.skip()), (tail if type(tail) is int and tail > 0 else gr.skip())
 
 
 def drafted(shelf: Shelf, text: Any, length: Any, checkpoint: Any = None) -> str:

@@ -21,7 +21,7 @@ from ddemo.ui.number_table import NumberTable, table
 from ddemo.ui.plot_view import PlotView, figure_message
 from ddemo.ui.resident import Resident, StoppedWaiting
 from ddemo.ui.shelf import Shelf
-from ddemo.ui.visits import AT_ONCE, Visit
+from ddemo.ui.visits import AT_ONCE, OneAtATime, Work, forgotten_with_the_session
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,7 @@ def add_ladder(
         controls, text, length: of the comparison above.
         picker: of the checkpoint.
     """
-    visit = gr.State(Visit.new())
-    gr.on(None, Visit.new, None, visit, queue=False, show_progress="hidden", api_visibility="private")
+    climbing = forgotten_with_the_session(OneAtATime())
     with gr.Accordion(
         "Steps ladder: what do more steps buy?", open=False, elem_id="ladder", elem_classes=["dd-fold"]
     ):
@@ -61,7 +60,7 @@ def add_ladder(
     wiring = _Wiring(shelf, seat, controls, *outputs)
     run.click(
         wiring.climb,
-        [picker, text, length, *controls.components, visit],
+        [picker, text, length, *controls.components, climbing],
         outputs,
         concurrency_id="model",
         concurrency_limit=AT_ONCE,
@@ -69,7 +68,7 @@ def add_ladder(
         api_visibility="private",
         trigger_mode="once",
     )
-    halt.click(stop, visit, None, queue=False, show_progress="hidden", api_visibility="private")
+    halt.click(stop, climbing, None, queue=False, show_progress="hidden", api_visibility="private")
 
 
 class _Wiring:
@@ -83,12 +82,12 @@ class _Wiring:
 
     def climb(self, checkpoint, text, length, *values) -> Iterator[dict]:
         """Climb with the values above, rung by rung."""
-        *settings, visit = values
-        visit.stop = False
+        *settings, climbing = values
+        ours = climbing.begin()
         try:
             yield self._buttons(running=True) | {self.notice: tell("")}
             request = runs.checked_request(text or "", length or 0)
-            yield from self._climb(self.shelf[checkpoint], request, settings, visit)
+            yield from self._climb(self.shelf[checkpoint], request, settings, ours)
         except StoppedWaiting as told:
             yield {self.notice: tell(str(told))} | self._buttons(running=False)
         except InputError as problem:
@@ -97,32 +96,33 @@ class _Wiring:
             log.exception("a ladder failed")
             yield {self.notice: tell(UNEXPECTED, "error")} | self._buttons(running=False)
 
-    def _climb(self, resident: Resident, request: tuple[str, int], settings, visit: Visit) -> Iterator[dict]:
+    def _climb(self, resident: Resident, request: tuple[str, int], settings, ours: Work) -> Iterator[dict]:
         text, length = request
-        if resident.loading:
+        if not resident.start(again=True).loaded:
             yield {self.notice: tell(f"Loading {resident.id}: the ladder begins as soon as it is there.")}
-            resident.await_weights(lambda: visit.stop)
+            resident.await_weights(ours.stopped)
         if self.seat.waiting:
             yield {self.notice: tell("Loading the judge; it stays loaded afterwards.")}
-        judge = self.seat.ask(lambda: visit.stop)
+        judge = self.seat.ask(ours.stopped)
         given = self.controls.values(settings, kind_of(resident))
         rungs = 0
-        for ladder in climb(
-            resident.get(),
-            [text],
-            given,
-            length,
-            judge=judge,
-            no_judge=self.seat.problem,
-            stopped=lambda: visit.stop,
-            engine=resident.engine,
-        ):
-            if ladder.doing and ladder.done % EVERY == 0:
-                yield {self.notice: tell(f"{ladder.doing}: {100 * ladder.done // ladder.all} % of the ladder.")}
-            if len(ladder.rungs) > rungs:
-                rungs = len(ladder.rungs)
-                yield {self.plot: gr.update(value=as_plot(ladder), visible=True), self.numbers: as_table(ladder)}
-        said = f"Stopped: {rungs} of {len(STEPS)} rungs are finished." if visit.stop else "All rungs are there."
+        with resident.at_work() as (checkpoint, engine):
+            for ladder in climb(
+                checkpoint,
+                [text],
+                given,
+                length,
+                judge=judge,
+                no_judge=self.seat.problem,
+                stopped=ours.stopped,
+                engine=engine,
+            ):
+                if ladder.doing and ladder.done % EVERY == 0:
+                    yield {self.notice: tell(f"{ladder.doing}: {100 * ladder.done // ladder.all} % of the ladder.")}
+                if len(ladder.rungs) > rungs:
+                    rungs = len(ladder.rungs)
+                    yield {self.plot: gr.update(value=as_plot(ladder), visible=True), self.numbers: as_table(ladder)}
+        said = f"Stopped: {rungs} of {len(STEPS)} rungs are finished." if ours.stop else "All rungs are there."
         yield {self.notice: tell(said)} | self._buttons(running=False)
 
     def _buttons(self, running: bool) -> dict:
@@ -151,6 +151,6 @@ def _cell(name: str, value: Value) -> str:
     return f"{value.number:g}" if name == "nfe" and not value.error else with_error(value)
 
 
-def stop(visit: Visit) -> None:
+def stop(climbing: OneAtATime) -> None:
     """The ladder ends at its next turn; the rungs that are finished stay."""
-    visit.stop = True
+    climbing.stop()

@@ -77,7 +77,7 @@ def _connect(shelf: Shelf, header: Header, denoising: DenoiseTab, comparing: Lay
         if name == json.loads(chosen)["id"]:  # the list says so too when the focus leaves it
             return {header.chosen: gr.skip()}
         try:
-            resident = shelf[name].start()
+            resident = shelf[name].start(again=True)
         except InputError as problem:  # the server may have started anew without it
             return {denoising.notice: tell(str(problem), "error")}
         return {header.chosen: about(resident), **denoising.switched(resident, text, length)}
@@ -95,7 +95,11 @@ def _connect(shelf: Shelf, header: Header, denoising: DenoiseTab, comparing: Lay
     gr.on(None, newly_offered, None, header.picker, **quiet)
     texts = [denoising.text, denoising.length]
     header.picker.input(
-        to_denoise, [header.picker, header.chosen, *texts], [header.chosen, *denoising.switching], **quiet
+        to_denoise,
+        [header.picker, header.chosen, *texts],
+        [header.chosen, *denoising.switching],
+        trigger_mode="always_last",
+        **quiet,
     )
     # A link chooses as well, and fills in the other tab itself.
     texts = [comparing.question, comparing.text, comparing.length]

@@ -4,8 +4,8 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from ddemo.denoisers.fit import CANVAS, LANES, Fit, Use, free_memory, give_back,
 from ddemo.denoisers.hub import id_of
 from ddemo.denoisers.loading import (
     DTYPES,
+    LEAST_CANVAS,
     caches_of,
     canvas_limit_of,
     fit_of,
@@ -47,7 +48,7 @@ class Turn(NamedTuple):
     measured: int
 
 
-class _Held(NamedTuple):
+class Held(NamedTuple):
     """What is loaded; read in one go, since it may be unloaded at any time."""
 
     checkpoint: Checkpoint
@@ -84,18 +85,24 @@ class Resident:
         self.grown = 0
         self.turn: Turn | None = None
         self._name, self._device = name, device
-        self._held: _Held | None = None
+        self._held: Held | None = None
         self._problem = ""
-        self._used = 0.0
+        self._stopped = False  # the last load was, which is no failure
+        self._used, self._workers = 0.0, 0
         self._starting = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def start(self) -> "Resident":
-        """Begin to load, if nobody has yet."""
+    def start(self, again: bool = False) -> "Resident":
+        """Begin to load, if nobody has yet.
+
+        Args:
+            again: once more where it could not be loaded before, for whoever asks for it anew: memory that it lacked
+                may be free by now.
+        """
         with self._starting:
-            if self._thread is None:
-                self._stop = threading.Event()
+            if self._thread is None or (not self._thread.is_alive() and (self._stopped or (again and self._problem))):
+                self._problem, self._stopped, self._stop = "", False, threading.Event()
                 self._thread = threading.Thread(target=self._load, name="checkpoint", daemon=True)
                 self._thread.start()
         return self
@@ -121,9 +128,8 @@ class Resident:
 
     @property
     def busy(self) -> bool:
-        """Whether lanes of it are under way."""
-        held = self._held
-        return held is not None and held.engine.lanes > 0
+        """Whether it is at work, which giving up its weights would not end, so that no memory would come of it."""
+        return self._workers > 0 or self.lanes > 0
 
     def get(self) -> Checkpoint:
         """The checkpoint, loading and waiting for it if need be.
@@ -139,19 +145,22 @@ class Resident:
         Raises:
             LoadStopped: so it was.
         """
-        thread = self.start()._thread
-        while thread is not None and thread.is_alive():
+        while True:
+            thread = self.start()._thread
+            while thread is not None and thread.is_alive():
+                if stopped():
+                    self._stop.set()
+                thread.join(TICK)
+            if self._held is not None or self._problem:
+                return self.get()
             if stopped():
-                self._stop.set()
-            thread.join(TICK)
-        if self._stop.is_set() and self._problem:
-            raise LoadStopped(self._problem)
-        return self.get()
+                raise LoadStopped(f"Loading {self.id} was stopped.")
 
     def await_weights(self, stopped: Callable[[], bool]) -> None:
         """Wait until loading is over, so that `get` does not wait.
 
-        Who stops waiting does not stop the loading, which others may wait for as well.
+        Who stops waiting does not stop the loading, which others may wait for as well; and where somebody has stopped
+        it, it begins again.
 
         Raises:
             StoppedWaiting: somebody stopped before.
@@ -165,33 +174,58 @@ class Resident:
         raise StoppedWaiting(f"Stopped before {self.id} was asked anything.")
 
     @property
-    def engine(self) -> Engine:
-        """Runs the lanes of all visitors in one batch. Waits and raises as `get`."""
-        return self._get().engine
+    def weight_bytes(self) -> int:
+        """Memory that its weights take; 0 where they are not loaded."""
+        held = self._held
+        return held.checkpoint.weight_bytes if held else 0
+
+    @property
+    def lanes(self) -> int:
+        """How many lanes of its engine are under way."""
+        held = self._held
+        return held.engine.lanes if held else 0
+
+    @contextmanager
+    def at_work(self) -> Iterator[Held]:
+        """What is loaded, which gives way to no other checkpoint meanwhile. Waits and raises as `get`."""
+        with self._starting:
+            self._workers += 1
+        try:
+            yield self._get()
+        finally:
+            with self._starting:
+                self._workers -= 1
 
     @cached_property
     def pace(self) -> float:
         """Seconds that a token takes in a turn, measured once, for estimates. Waits and raises as `get`."""
-        return pace_of(self.get())
+        with self.at_work() as held:
+            return pace_of(held.checkpoint)
 
-    def fit(self) -> Fit:
+    def fit(self, length: int = CANVAS, lanes: int = LANES) -> Fit:
         """What an ordinary visit needs beside the weights, against the memory that is free now. Raises InputError."""
         place = pick_device(self._device)
-        return fit_of(self.directory, place, pick_dtype(self.dtype, place), min(CANVAS, self.max_length), LANES)
+        return fit_of(self.directory, place, pick_dtype(self.dtype, place), min(length, self.max_length), lanes)
+
+    def could_fit(self, freed: int) -> bool:
+        """Whether so many bytes more would let it load, as far as its files tell. Raises InputError."""
+        least = self.fit(LEAST_CANVAS, 1)
+        return self.force or least.need.total <= least.free + freed
 
     def try_a_turn(self, length: int, lanes: int) -> None:
         """Measure the memory of a turn, of no more lanes and tokens than an ordinary visit has. Waits as `get`.
 
         Where it does not fit, or fails, nothing is measured: the checkpoint is there all the same.
         """
-        checkpoint, place = self.get(), pick_device(self._device)
-        use = Use(checkpoint.dtype, min(length, CANVAS, self.max_length), min(lanes, LANES))
-        try:
-            need = fit_of(self.directory, place, getattr(torch, use.dtype), use.length, use.lanes).need
-            if need.turn <= free_memory(place):
-                self.turn = Turn(use, need.turn, growth_in_a_turn(checkpoint, use.length, use.lanes))
-        except Exception:
-            log.warning("a turn of %s could not be measured", self.id, exc_info=True)
+        place = pick_device(self._device)
+        with self.at_work() as (checkpoint, _):
+            use = Use(checkpoint.dtype, min(length, CANVAS, self.max_length), min(lanes, LANES))
+            try:
+                need = fit_of(self.directory, place, getattr(torch, use.dtype), use.length, use.lanes).need
+                if need.turn <= free_memory(place):
+                    self.turn = Turn(use, need.turn, growth_in_a_turn(checkpoint, use.length, use.lanes))
+            except Exception:
+                log.warning("a turn of %s could not be measured", self.id, exc_info=True)
 
     def can_be(self, dtype: str) -> bool:
         """Whether it is loaded, and could be so in that other type of weights; a table of exact numbers could not."""
@@ -209,12 +243,9 @@ class Resident:
             if self._thread is not None and not self._thread.is_alive():
                 self._thread, self._held, self._problem, self.turn = None, None, "", None
                 self.__dict__.pop("pace", None)
-        gc.collect()
-        give_back()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        _release()
 
-    def _get(self) -> _Held:
+    def _get(self) -> Held:
         while True:
             thread = self.start()._thread
             if thread is not None:
@@ -237,8 +268,19 @@ class Resident:
                 assert checkpoint.revision  # hashed once, here rather than in a visitor's first run
                 if self._stop.is_set():  # while it was hashed
                     raise LoadStopped(f"Loading {self.id} was stopped.")
-                self._held = _Held(checkpoint, Engine(checkpoint.denoiser, FillRules.of(checkpoint.codec)))
+                self._held = Held(checkpoint, Engine(checkpoint.denoiser, FillRules.of(checkpoint.codec)))
+        except LoadStopped:
+            self._stopped = True
+            _release()
         except InputError as problem:
             self._problem = str(problem)
         except Exception as problem:  # a visitor must get a sentence whatever went wrong
             self._problem = f"{self.id} could not be loaded ({type(problem).__name__})."
+
+
+def _release() -> None:
+    """Memory that nothing holds any more goes back to the machine."""
+    gc.collect()
+    give_back()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

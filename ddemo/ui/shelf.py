@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ddemo.denoisers.loading import DEFAULT_CHECKPOINT, SHIPPED
-from ddemo.denoisers.stored import LoadStopped, never
+from ddemo.denoisers.stored import never
 from ddemo.errors import InputError
 from ddemo.trace import Trace
 from ddemo.ui.resident import Resident
@@ -105,18 +105,16 @@ class Shelf:
             LoadStopped: `stopped` said so before it was there.
             InputError: as `add`, and where it cannot be loaded, or is at work in another type.
         """
-        known = set(self._residents)
+        before = {known: (known.dtype, known.force) for known in self}
         resident = self.add(name, force, dtype)
         if resident.can_be(dtype):
             return self._load_again(resident, dtype, stopped)
-        if not resident.loaded:
-            resident.unload()  # a failure of before is forgotten
         try:
-            resident.get_unless(stopped)
-        except InputError as problem:
-            if isinstance(problem, LoadStopped):
-                resident.unload()  # which was no failure: whoever asks next has it loaded
-            if resident.id not in known:
+            resident.start(again=True).get_unless(stopped)
+        except InputError:
+            if resident in before:
+                resident.dtype, resident.force = before[resident]
+            else:
                 with self._changing:
                     self._residents = {key: kept for key, kept in self._residents.items() if kept is not resident}
             raise
@@ -125,7 +123,7 @@ class Shelf:
     def _load_again(self, resident: Resident, dtype: str, stopped: Callable[[], bool]) -> Resident:
         """In another type; where that fails or is stopped, it is there in the one of before."""
         if resident.busy:
-            raise InputError(f"Lanes of {resident.id} are under way: load it in {dtype} when they have ended.")
+            raise InputError(f"{resident.id} is at work: load it in {dtype} when that has ended.")
         before, resident.dtype = resident.get().dtype, dtype
         resident.unload()
         try:
@@ -143,6 +141,8 @@ class Shelf:
         with self._loading:
             evicted = []
             idle = [other for other in self if other is not resident and other.loaded and not other.busy]
+            if not resident.could_fit(sum(other.weight_bytes for other in idle)):
+                idle = []  # it would be of no use; loading says what is missing
             for other in sorted(idle, key=lambda other: (other is self.default, other.used)):
                 if resident.fit().verdict != "does not fit":
                     break

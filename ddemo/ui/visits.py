@@ -3,15 +3,52 @@
 import secrets
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
 
 from ddemo.errors import InputError
 from ddemo.trace import Trace
 from ddemo.ui.examples import example_of
 
 AT_ONCE = 8  # runs that share the engine's batch; others wait in the queue
-KEPT_RUNS = 64
+KEPT_RUNS, KEPT_OF_VISIT = 64, 8
 GONE = "The server no longer has this run (it may have restarted): press Denoise to begin a new one."
+
+
+@dataclass
+class Work:
+    """Something that is under way for a visitor.
+
+    Attributes:
+        stop: raised by the Stop button, or by the next work in its place; read between two steps.
+    """
+
+    stop: bool = False
+
+    def stopped(self) -> bool:
+        return self.stop
+
+
+@dataclass
+class OneAtATime:
+    """A visitor's work of one kind, of which one piece is under way at most.
+
+    Attributes:
+        now: what began last.
+    """
+
+    now: Work = field(default_factory=Work)
+
+    def begin(self) -> Work:
+        """New work; the one before ends at its next step."""
+        self.stop()
+        self.now = Work()
+        return self.now
+
+    def stop(self) -> None:
+        self.now.stop = True
 
 
 @dataclass
@@ -21,23 +58,19 @@ class Visit:
     Attributes:
         runs: run id -> trace, the last few, so that an edit can go back to one before.
         talk: id of the run that answered last in the visitor's conversation; "" where a new one begins.
-        stop: raised by the Stop button, read between two steps.
-        look_stop: the same for a second look at a run.
+        denoising, looking: runs, and second looks at one.
     """
 
-    runs: "OrderedDict[str, Trace]"
+    runs: "OrderedDict[str, Trace]" = field(default_factory=OrderedDict)
     talk: str = ""
-    stop: bool = False
-    look_stop: bool = False
-
-    @classmethod
-    def new(cls) -> "Visit":
-        return cls(OrderedDict())
+    denoising: OneAtATime = field(default_factory=OneAtATime)
+    looking: OneAtATime = field(default_factory=OneAtATime)
 
     def remember(self, run: str, trace: Trace) -> None:
+        """Keep a run, and give up the oldest of too many, but not the one that a conversation goes on from."""
         self.runs[run] = trace
-        while len(self.runs) > 8:
-            self.runs.popitem(last=False)
+        while len(self.runs) > KEPT_OF_VISIT:
+            del self.runs[next(old for old in self.runs if old != self.talk)]
 
     def find(self, run: object) -> Trace:
         """The run that a page names: one of the visitor's own, or a checkpoint's recorded one.
@@ -85,6 +118,26 @@ class SentMessages:
             sent, first = (list(self._sent[run]), self._first[run]) if known else ([], 0)
         begin = max(number - first, 0) if isinstance(number, int) else 0
         return f"[{','.join(sent[begin:])}]"
+
+
+def forgotten_with_the_session(first: Any) -> gr.State:
+    """A state that begins as a copy of `first` for each session; must be called inside a Blocks context.
+
+    Gradio forgets only what was set once a session has closed, so it is set when the page has loaded. It is set to
+    itself: a visitor may have begun something with it before a busy server gets to that.
+    """
+    state = gr.State(first)
+    gr.on(None, _same, state, state, queue=False, show_progress="hidden", api_visibility="private")
+    return state
+
+
+def _same(held: Any) -> Any:
+    return held
+
+
+def data_of(event: gr.EventData) -> dict[str, Any]:
+    """What the browser sent with an event; empty when that is no table of names and values."""
+    return event._data if isinstance(event._data, dict) else {}
 
 
 def new_run_id() -> str:

@@ -40,6 +40,7 @@ def test_messages_are_answered_in_turn(visitor):
 
     box.fill("de <b>f</b>")
     page.locator("#denoise").click()
+    expect(box).to_have_value("")
     expect(turns.filter(has_text="de <b>f</b>")).to_have_count(1)
     visitor.wait_for_state("finished")
     expect(page.locator(".dd-page")).to_contain_text("abc")

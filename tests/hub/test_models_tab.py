@@ -109,6 +109,15 @@ def is_one_sentence(said: str, *secrets: str) -> bool:
 # ---------------------------------------------------------------- what is there
 
 
+def test_one_that_was_taken_away_stands_there_as_such(visitor, shelf, tiny_directory, tmp_path):
+    mine = shutil.copytree(tiny_directory, tmp_path / "mine")
+    shelf.add(str(mine))
+    shutil.rmtree(mine)
+    visitor.rows = table.rows(shelf)
+    row = visitor.row("mine")
+    assert row["where"] == "no longer there" and row["noise"] == "masks" and not row["parameters"]
+
+
 def test_the_table_lists_what_the_page_has_and_then_the_catalog(visitor, shelf, server):
     shelf.default.get()
     visitor.rows = table.rows(shelf)
@@ -247,11 +256,11 @@ def use(visitor: Visitor, name: str, chosen: str = "") -> dict:
 
 def finished(resident: Any, text: str = "", length: int = 4) -> bool:
     """Whether a run with what is usual for a checkpoint comes to its end."""
-    checkpoint = resident.get()
     config = SamplerConfig.from_values(resident.usual.fill({"steps": 3, "seed": 1}))
-    trace = runs.begin(checkpoint, text, length, config)
-    for _ in runs.carry_out(checkpoint, trace, engine=resident.engine):
-        pass
+    with resident.at_work() as (checkpoint, engine):
+        trace = runs.begin(checkpoint, text, length, config)
+        for _ in runs.carry_out(checkpoint, trace, engine=engine):
+            pass
     return trace.state == "finished"
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from ddemo.ui.chosen import kind_of
 from ddemo.ui.controls import Controls
 from ddemo.ui.conversation import Conversation
 from ddemo.ui.denoise import DenoiseTab, _Wiring
-from ddemo.ui.resident import StoppedWaiting
+from ddemo.ui.resident import Held, StoppedWaiting
 from ddemo.ui.shelf import Shelf
 from ddemo.ui.visits import SentMessages, Visit
 from tests.ui.reader import Reader, ReadRun
@@ -72,6 +73,17 @@ class HeldCheckpoint:
         self.usual = Usual.of(self.process)
         self.engine = Engine(checkpoint.denoiser, FillRules.of(checkpoint.codec))
 
+    def start(self, again: bool = False) -> "HeldCheckpoint":
+        return self
+
+    @property
+    def lanes(self) -> int:
+        return self.engine.lanes
+
+    @contextmanager
+    def at_work(self) -> Iterator[Held]:
+        yield Held(self.get(), self.engine)
+
     def get(self) -> Checkpoint:
         return self.checkpoint
 
@@ -118,14 +130,14 @@ class Shown:
 class Page:
     """A visitor's page: its session, the messages it gets, the handlers behind its buttons."""
 
-    OUTPUTS = ("canvas", "notice", "run_button", "stop_button", "seed", "text", "log")
+    OUTPUTS = ("canvas", "notice", "run_button", "stop_button", "seed", "log")
 
     def __init__(self, resident, sent: SentMessages | None = None):
         self.sent = sent or SentMessages()
         self.resident, self.shelf = resident, Shelf([resident])
         self.controls = Controls(kind_of(resident), resident.usual)
         self.wiring = _Wiring(self.shelf, self.sent, self.controls, list(self.OUTPUTS))
-        self.visit = Visit.new()
+        self.visit = Visit()
         self.mode, self.system = "text", ""
         self.reader = Reader()
 

@@ -78,7 +78,7 @@ class Reader:
     def take(self, text: str) -> ReadRun | None:
         """The run that the message belongs to, after it; None for a sentence."""
         message = json.loads(text)
-        if message["k"] == "say":
+        if message["k"] in ("say", "wait"):
             self.said.append(message["text"])
             return None
         for part in message["m"] if message["k"] == "trace" else [message]:

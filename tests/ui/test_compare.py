@@ -14,6 +14,7 @@ from ddemo.compare import lanes as lanes_module
 from ddemo.denoisers import Checkpoint, load_checkpoint
 from ddemo.errors import InputError
 from ddemo.sampling import loop
+from ddemo.ui import compare as compare_module
 from ddemo.ui import ladder as ladder_module
 from ddemo.ui.chosen import kind_of
 from ddemo.ui.compare import PLACE, Bout, _Wiring, in_seconds
@@ -21,7 +22,7 @@ from ddemo.ui.controls import Controls
 from ddemo.ui.denoise import UNEXPECTED
 from ddemo.ui.ladder import _Wiring as LadderWiring
 from ddemo.ui.shelf import Shelf
-from ddemo.ui.visits import SentMessages, Visit
+from ddemo.ui.visits import OneAtATime, SentMessages
 from tests.ui.conftest import HeldCheckpoint
 from tests.ui.server import settings_values
 
@@ -196,7 +197,7 @@ def test_stop_ends_the_lanes_and_keeps_them(tab):
     for update in updates:
         seen.append(update)
         if len([u for u in seen if "view" in u]) == 3:  # opened, and two turns
-            tab.bout.stop = True
+            tab.bout.comparing.stop()
     found = Seen(seen)
     assert found.is_idle and found.kinds().count("turn") in (2, 3)
     assert found.messages[-1]["k"] == "end" and found.messages[-1]["state"] == "stopped"
@@ -302,6 +303,26 @@ def kept(tab, what):
     return json.loads(tab.wiring.keep_file(tab.bout, gr.EventData(None, {"what": what})))
 
 
+def test_what_is_on_show_can_be_kept_even_after_a_refusal(tab):
+    tab.compare()
+    refused = tab.compare(text="nothing to fill")
+    assert refused.notice["kind"] == "error" and not refused.messages
+    assert json.loads(refused.of("keep")[-1])["offered"]
+    assert kept(tab, "numbers")["file"]["name"] == "ddemo-compare-argmax.json"
+
+
+def test_a_comparison_that_breaks_off_takes_the_one_before_away(tab, monkeypatch):
+    tab.compare()
+
+    def fails(*given, **more):
+        raise RuntimeError("secret at /home")
+
+    monkeypatch.setattr(compare_module, "measuring", fails)
+    broken = tab.compare()
+    assert broken.notice["text"] == UNEXPECTED and broken.is_idle
+    assert "press Compare first" in kept(tab, "replay")["say"]
+
+
 def test_a_comparison_can_be_kept_once_there_is_one(tab):
     assert "press Compare first" in kept(tab, "replay")["say"]
     seen = tab.compare()
@@ -325,11 +346,11 @@ class LadderPage:
         self.resident = resident
         self.controls = Controls(kind_of(resident), resident.usual, PLACE)
         self.wiring = LadderWiring(Shelf([resident]), seat or Seat(), self.controls, *self.OUTPUTS)
-        self.visit = Visit.new()
+        self.climbing = OneAtATime()
 
     def climb(self, text=TEXT, length=0, **settings):
         values = settings_values(self.controls, **settings)
-        return self.wiring.climb(self.resident.id, text, length, *values, self.visit)
+        return self.wiring.climb(self.resident.id, text, length, *values, self.climbing)
 
 
 @pytest.fixture
@@ -357,7 +378,8 @@ def test_a_stopped_ladder_keeps_its_rungs(held, short):
     page, seen = LadderPage(held), []
     for update in page.climb():
         seen.append(update)
-        page.visit.stop |= "numbers" in update
+        if "numbers" in update:
+            page.climbing.stop()
     found = Seen(seen)
     assert found.is_idle and found.notice["text"].startswith("Stopped: 1 of")
     assert len(json.loads(found.of("numbers")[-1])["rows"]) == 2

@@ -37,17 +37,23 @@ def room_for(monkeypatch):
     """Pretend that only so many checkpoints fit into the memory together."""
 
     def limit(shelf: Shelf, most: int) -> None:
-        def fit(resident) -> Fit:
+        def fit(resident, *use) -> Fit:
             there = sum(each.loaded for each in shelf)
             return Fit(Use("float32"), Need(GB, 0, 0, 0), 10 * GB if there < most else 0, None)
 
         monkeypatch.setattr(resident_module.Resident, "fit", fit)
+        monkeypatch.setattr(resident_module.Resident, "weight_bytes", GB)
 
     return limit
 
 
 def run_of(resident):
     return runs.begin(resident.get(), "", 6, SamplerConfig("confidence", steps=6))
+
+
+def steps_of(resident, trace):
+    with resident.at_work() as (checkpoint, engine):
+        return runs.carry_out(checkpoint, trace, engine=engine)
 
 
 # ---------------------------------------------------------------- adding
@@ -102,6 +108,40 @@ def test_one_that_cannot_be_loaded_leaves_the_shelf_as_it_was(shelf, other, monk
     assert shelf.load(other).get().id == "other", "and it can be tried again"
 
 
+def test_one_that_could_not_be_loaded_is_tried_again_for_whoever_asks_anew(shelf, monkeypatch):
+    resident, real = shelf.default, resident_module.load_checkpoint
+    tries = []
+
+    def fails(*given):
+        tries.append(given)
+        raise InputError("1 GB is free.")
+
+    monkeypatch.setattr(resident_module, "load_checkpoint", fails)
+    for _ in range(2):
+        with pytest.raises(InputError, match="1 GB is free"):
+            resident.start().get()
+    assert len(tries) == 1, "who only looks is told what is known"
+    with pytest.raises(gr.Error, match="1 GB is free"):
+        list(stream(shelf, partial(of_text, "", 6), {}))
+    assert len(tries) == 2
+    monkeypatch.setattr(resident_module, "load_checkpoint", real)
+    assert list(stream(shelf, partial(of_text, "", 6), {}))[-1]["done"] and resident.loaded
+
+
+def test_a_load_that_fails_leaves_the_type_and_the_force_of_before(shelf, other, monkeypatch):
+    resident, real = shelf.add(other), resident_module.load_checkpoint
+
+    def fails(*given):
+        raise InputError("It is damaged.")
+
+    monkeypatch.setattr(resident_module, "load_checkpoint", fails)
+    with pytest.raises(InputError, match="It is damaged"):
+        shelf.load(other, force=True, dtype="float16")
+    assert (resident.dtype, resident.force) == ("auto", False)
+    monkeypatch.setattr(resident_module, "load_checkpoint", real)
+    assert resident.start(again=True).get().dtype == "float32"
+
+
 # ---------------------------------------------------------------- making room
 
 
@@ -128,7 +168,7 @@ def test_the_default_gives_way_last_of_all(shelf, other, room_for):
 def test_one_that_is_at_work_stays(shelf, other, room_for):
     worker = shelf["exact-world"]
     trace = run_of(worker)
-    steps = runs.carry_out(worker.get(), trace, engine=worker.engine)
+    steps = steps_of(worker, trace)
     next(steps)
     assert worker.busy
     room_for(shelf, 1)
@@ -139,10 +179,29 @@ def test_one_that_is_at_work_stays(shelf, other, room_for):
     assert trace.state == "finished" and not worker.busy
 
 
+def test_one_whose_weights_are_in_use_beside_its_lanes_stays(shelf, other, room_for):
+    worker = shelf["exact-world"]
+    with worker.at_work():
+        assert worker.busy
+        room_for(shelf, 1)
+        shelf.load(other)
+        assert worker.loaded
+    assert not worker.busy
+
+
+def test_nothing_gives_way_to_what_would_not_fit_all_the_same(shelf, other, monkeypatch):
+    shelf["exact-world"].get()
+    shelf["exact-world-uniform"].get()
+    monkeypatch.setattr(loading, "free_memory", lambda device: 1000)
+    with pytest.raises(InputError, match=r"^other needs about .+ is free\.$"):
+        shelf.load(other)
+    assert [resident.id for resident in shelf if resident.loaded] == ["exact-world", "exact-world-uniform"]
+
+
 def test_a_run_under_way_ends_even_if_its_checkpoint_is_given_up(shelf):
     resident = shelf["exact-world"]
     trace = run_of(resident)
-    steps = runs.carry_out(resident.get(), trace, engine=resident.engine)
+    steps = steps_of(resident, trace)
     next(steps)
     resident.unload()
     assert resident.loading
@@ -239,6 +298,40 @@ def test_what_was_listed_before_stays_listed_and_loads_for_whoever_asks_next(she
     assert added.get().id == "other"
 
 
+def test_who_only_waits_for_it_gets_it_all_the_same(shelf, other, slow, monkeypatch):
+    """One visitor stops the load in the Models tab, while another waits for it on Denoise."""
+    added, waiting = shelf.add(other).start(), threading.Event()
+
+    def wait() -> None:
+        waiting.set()
+        added.await_weights(lambda: False)
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    assert waiting.wait(60) and slow.wait(60)
+    with pytest.raises(LoadStopped):
+        shelf.load(other, stopped=lambda: True)
+    monkeypatch.undo()
+    added._stop.set()  # the load that the waiter may have begun meanwhile is as slow
+    waiter.join(60)
+    assert added.loaded and not added.problem
+
+
+def test_what_fails_after_a_stop_is_a_failure(shelf, other, monkeypatch):
+    pressed = threading.Event()
+
+    def fails(name, device, dtype, force, stopped):
+        pressed.set()
+        while not stopped():
+            time.sleep(0.01)
+        raise InputError("Its weights are damaged.")
+
+    monkeypatch.setattr(resident_module, "load_checkpoint", fails)
+    with pytest.raises(InputError, match="damaged") as raised:
+        shelf.load(other, stopped=pressed.is_set)
+    assert not isinstance(raised.value, LoadStopped)
+
+
 def test_a_load_in_another_type_that_is_stopped_brings_back_the_one_of_before(shelf, other, monkeypatch):
     resident = shelf.load(other)
     with pytest.raises(LoadStopped):
@@ -257,9 +350,9 @@ def test_who_stops_too_late_has_it_loaded(shelf, other):
 def test_what_is_at_work_is_not_loaded_in_another_type(shelf, other):
     resident = shelf.load(other)
     trace = run_of(resident)
-    steps = runs.carry_out(resident.get(), trace, engine=resident.engine)
+    steps = steps_of(resident, trace)
     next(steps)
-    with pytest.raises(InputError, match="Lanes of other are under way: load it in bfloat16 when they have ended"):
+    with pytest.raises(InputError, match=r"^other is at work: load it in bfloat16 when that has ended"):
         shelf.load(other, dtype="bfloat16")
     for _ in steps:
         pass

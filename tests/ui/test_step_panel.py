@@ -194,4 +194,4 @@ def test_scripts_run_as_one_function_body(is_function_body, component):
 
 
 def test_a_new_visit_has_nothing_to_draw():
-    assert read(answer(Visit.new(), {"run": None, "n": 1}))[1] == {"say": NO_RUN}
+    assert read(answer(Visit(), {"run": None, "n": 1}))[1] == {"say": NO_RUN}

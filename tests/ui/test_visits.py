@@ -15,7 +15,7 @@ from ddemo.sampling.engine import LEAD
 from ddemo.ui import examples
 from ddemo.ui.denoise import UNEXPECTED
 from ddemo.ui.page import QUEUE_SIZE
-from ddemo.ui.visits import AT_ONCE, GONE, SentMessages, Visit, new_run_id
+from ddemo.ui.visits import AT_ONCE, GONE, OneAtATime, SentMessages, Visit, new_run_id
 from tests.ui.conftest import EXAMPLE_RUN, HeldCheckpoint
 from tests.ui.reader import Reader
 from tests.ui.server import Browser, api_values, serve
@@ -93,11 +93,27 @@ def test_sent_messages_from_many_threads_are_all_there():
 
 
 def test_a_visit_remembers_its_last_runs_and_no_other_visits():
-    mine, theirs = Visit.new(), Visit.new()
+    mine, theirs = Visit(), Visit()
     for number in range(12):
         mine.remember(f"run {number}", object())
     assert list(mine.runs) == [f"run {number}" for number in range(4, 12)]
-    assert not theirs.runs and not theirs.stop
+    assert not theirs.runs and theirs.denoising is not mine.denoising
+
+
+def test_the_run_that_a_conversation_goes_on_from_is_not_given_up():
+    visit = Visit(talk="answer")
+    visit.remember("answer", object())
+    for number in range(12):
+        visit.remember(f"run {number}", object())
+    assert list(visit.runs) == ["answer", *(f"run {number}" for number in range(5, 12))]
+
+
+def test_of_one_kind_of_work_the_next_piece_ends_the_one_before():
+    denoising = OneAtATime()
+    first, second = denoising.begin(), denoising.begin()
+    assert first.stopped() and not second.stopped() and denoising.now is second
+    denoising.stop()
+    assert second.stopped() and not denoising.begin().stopped()
 
 
 # ---------------------------------------------------------------- a browser at a real server
@@ -237,7 +253,7 @@ def test_stop_reaches_a_run_that_is_going(served, browser):
     browser.denoise("", 40, steps=40)
     messages = browser.wait()
     assert stopped.is_set() and canvas_of(messages)["state"] == "stopped"
-    assert until(lambda: not served.resident.engine.lanes)
+    assert until(lambda: not served.resident.lanes)
     calls, run = served.denoiser.calls - first, read_run(served, canvas_of(messages)["run"])
     assert 3 <= calls <= 3 + LEAD and run.stops[-1].step <= calls
     assert run.text().count("[MASK]") == 40 - run.stops[-1].step
@@ -265,7 +281,7 @@ def test_a_visitor_who_leaves_frees_the_model(served, browser):
     other = Browser(served)
     other.denoise("", 5, steps=5)
     assert canvas_of(other.wait())["state"] == "finished"
-    assert until(lambda: not served.resident.engine.lanes)
+    assert until(lambda: not served.resident.lanes)
     left_behind = widths.count(60)
     assert left_behind < 40, "the abandoned run was carried on"
     time.sleep(0.3)
@@ -290,7 +306,7 @@ def occupied(served) -> list[Browser]:
     busy = [Browser(served) for _ in range(AT_ONCE)]
     for visitor in busy:
         visitor.denoise("", 4, steps=2)
-    assert until(lambda: served.resident.engine.lanes == AT_ONCE) and _queued(served) == 0
+    assert until(lambda: served.resident.lanes == AT_ONCE) and _queued(served) == 0
     return busy
 
 
@@ -341,7 +357,7 @@ def test_page_and_api_share_the_one_engine_and_its_queue(served, gate):
     busy = occupied(served)
     event = served.post("infill", json.dumps({"data": ["a [MASK]", *api_values()]})).json()["event_id"]
     time.sleep(0.2)
-    assert _queued(served) == 1 and served.resident.engine.lanes == AT_ONCE
+    assert _queued(served) == 1 and served.resident.lanes == AT_ONCE
     gate.set()
     assert "event: complete" in served.http.get(f"/gradio_api/call/infill/{event}").text
     assert canvas_of(busy[0].wait())["state"] == "finished"
@@ -371,7 +387,7 @@ def test_runs_at_once_share_the_batch_and_are_as_if_alone(served, gate):
     visitors, first = [Browser(served) for _ in wanted], served.denoiser.calls
     for visitor, settings in zip(visitors, wanted, strict=True):
         visitor.denoise(**settings)
-    assert until(lambda: served.resident.engine.lanes == AT_ONCE)
+    assert until(lambda: served.resident.lanes == AT_ONCE)
     gate.set()
     together = [read_run(served, canvas_of(visitor.wait())["run"]).tokens for visitor in visitors]
     assert together == alone

@@ -96,22 +96,27 @@ def carry_out(values: Mapping[str, Any], resident: Resident, stopped: Callable[[
     """Measure window by window, beside the runs of others; what was measured stays when it is stopped."""
     check(resident)
     windows, characters = windows_of(values, resident)
-    resident.await_weights(stopped)
-    checkpoint = resident.get()
-    words = ~checkpoint.codec.never_drawn
-    named = f"{resident.id}, {SOURCES[values['source']]}"
-    measuring = calibrate(checkpoint.denoiser, windows, characters, values["times"], values["seed"], words)
+    resident.start(again=True).await_weights(stopped)
+    with resident.at_work() as (checkpoint, _):
+        words = ~checkpoint.codec.never_drawn
+        measuring = calibrate(checkpoint.denoiser, windows, characters, values["times"], values["seed"], words)
+        yield from _told(measuring, len(windows), f"{resident.id}, {SOURCES[values['source']]}", stopped)
+
+
+def _told(
+    measuring: Iterator[Calibration], windows: int, named: str, stopped: Callable[[], bool]
+) -> Iterator[Update]:
     told = -math.inf
     for found in measuring:
         done = len(found.nats)
-        if done == len(windows):
+        if done == windows:
             yield Update(f"All {done} windows are measured.", shown(found, named))
         elif stopped():
-            yield Update(f"Stopped after {done} of {len(windows)} windows.", shown(found, named))
+            yield Update(f"Stopped after {done} of {windows} windows.", shown(found, named))
             return
         elif time.monotonic() - told > EVERY:
             told = time.monotonic()
-            yield Update(f"{done} of {len(windows)} windows.", shown(found, named))
+            yield Update(f"{done} of {windows} windows.", shown(found, named))
 
 
 def shown(found: Calibration, named: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The tab: a list of views, one of which is shown, with its words, its settings and what it draws."""
 
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -10,14 +11,14 @@ import gradio as gr
 
 from ddemo.errors import InputError
 from ddemo.ui.chosen import Header, about, tries_of
-from ddemo.ui.denoise import DenoiseTab, data_of
+from ddemo.ui.denoise import DenoiseTab
 from ddemo.ui.lab import argmaxes, calibration, ddim, exact, forward, kolmogorov, limit, matrices, posterior, scores
 from ddemo.ui.lab.links import fragment_of, read_fragment
 from ddemo.ui.lab.view import View, formula
 from ddemo.ui.notice import Notice, tell
 from ddemo.ui.resident import Resident, StoppedWaiting
 from ddemo.ui.shelf import Shelf
-from ddemo.ui.visits import AT_ONCE, Visit
+from ddemo.ui.visits import AT_ONCE, OneAtATime, data_of, forgotten_with_the_session
 
 log = logging.getLogger(__name__)
 
@@ -124,15 +125,15 @@ class Shown:
         return {named[name]: value for name, value in found.items()}
 
     def carried_out(
-        self, resident: Resident, held: list[Any], visit: Visit
+        self, resident: Resident, held: list[Any], working: OneAtATime
     ) -> Iterator[dict[gr.components.Component, Any]]:
         """Updates of the view's work, with Stop in place of its button until it is over."""
-        visit.stop = False
+        ours = working.begin()
         try:
             values = self.view.values(held)
-            waiting = f"Loading {resident.id}: this begins as soon as it is there." if resident.loading else ""
+            waiting = "" if resident.loaded else f"Loading {resident.id}: this begins as soon as it is there."
             yield self._buttons(working=True) | {self.notice: tell(waiting)}
-            for update in self.view.work.carry_out(values, resident, lambda: visit.stop):
+            for update in self.view.work.carry_out(values, resident, ours.stopped):
                 yield {self.notice: tell(update.said)} | self._drawn(update.shown)
             yield self._buttons(working=False)
         except StoppedWaiting as told:
@@ -214,16 +215,15 @@ def lab_tab(shelf: Shelf, header: Header, tab: gr.Tab, denoising: DenoiseTab) ->
 
 def _connect_work(shown: Shown, shelf: Shelf, header: Header) -> None:
     """The buttons of a view that works for longer; it goes on beside the runs of other visitors, and other views."""
-    visit = gr.State(Visit.new())
-    gr.on(None, Visit.new, None, visit, queue=False, show_progress="hidden", api_visibility="private")
+    working = forgotten_with_the_session(OneAtATime())
 
     def carry_out(checkpoint: Any, *held: Any) -> Iterator[dict[gr.components.Component, Any]]:
-        *values, visit = held
-        yield from shown.carried_out(shelf.get(checkpoint), values, visit)
+        *values, working = held
+        yield from shown.carried_out(shelf.get(checkpoint), values, working)
 
     shown.run.click(
         carry_out,
-        [header.picker, *shown.controls.values(), visit],
+        [header.picker, *shown.controls.values(), working],
         [*shown.outputs, shown.run, shown.halt],
         concurrency_id="model",
         concurrency_limit=AT_ONCE,
@@ -231,19 +231,19 @@ def _connect_work(shown: Shown, shelf: Shelf, header: Header) -> None:
         api_visibility="private",
         trigger_mode="once",
     )
-    shown.halt.click(stop, visit, None, queue=False, show_progress="hidden", api_visibility="private")
+    shown.halt.click(stop, working, None, queue=False, show_progress="hidden", api_visibility="private")
 
 
-def stop(visit: Visit) -> None:
+def stop(working: OneAtATime) -> None:
     """What is carried out ends at its next update; what it has shown stays."""
-    visit.stop = True
+    working.stop()
 
 
 def add_address(lab: LabTab, shelf: Shelf, header: Header, tabs: gr.Tabs, denoising: DenoiseTab) -> None:
     """What listens to links; must be called inside a Blocks context and outside of the tabs, to be there at once."""
     address = LabAddress(elem_id="lab-address", elem_classes=["dd-plain"])
 
-    def open_link(text, length, sampler, event: gr.EventData) -> dict:
+    def open_link(text, length, chosen, event: gr.EventData) -> dict:
         """A link: the tab, the view and its settings as it says, and the checkpoint that it was made with."""
         try:
             view, values, checkpoint = read_fragment(data_of(event).get("fragment"), VIEWS)
@@ -254,12 +254,12 @@ def add_address(lab: LabTab, shelf: Shelf, header: Header, tabs: gr.Tabs, denois
         filled = {tabs: gr.Tabs(selected=TAB), lab.choice: view.name, lab.refusal: tell("")}
         kept = {"text"} if not values.get("text") else set()  # a link without a text means the one that is there
         filled |= {shown.controls[name]: value for name, value in values.items() if name not in kept}
-        if resident:
-            filled |= {header.picker: resident.id, header.chosen: about(resident.start())}
-            filled |= denoising.switched(resident, values.get("text") or text, length, sampler)
+        if resident and resident.id != json.loads(chosen)["id"]:
+            filled |= {header.picker: resident.id, header.chosen: about(resident.start(again=True))}
+            filled |= denoising.switched(resident, values.get("text") or text, length)
         return filled
 
-    held = [denoising.text, denoising.length, denoising.controls.inputs["sampler"]]
+    held = [denoising.text, denoising.length, header.chosen]
     page = [tabs, lab.choice, lab.refusal, *lab.outputs, header.picker, header.chosen, *denoising.switching]
     opened = address.open_link(open_link, held, page, **QUIET | {"trigger_mode": "multiple"})
     opened.then(None, lab.choice, None, js=SHOW_VIEW)

@@ -12,6 +12,7 @@ from ddemo.ui.denoise import DenoiseTab
 from ddemo.ui.models.desk import Desk, Errand, leave, say
 from ddemo.ui.models.table import rows, usual_use
 from ddemo.ui.shelf import Shelf
+from ddemo.ui.visits import forgotten_with_the_session
 
 HERE = Path(__file__).parent
 TAB = "models"
@@ -67,10 +68,9 @@ def models_tab(shelf: Shelf, header: Header, tabs: gr.Tabs, tab: gr.Tab, denoisi
     view = ModelsView(
         say(rows=rows(shelf)), usual_use(shelf), shelf.public, elem_id="models", elem_classes=["dd-plain"]
     )
-    errand = gr.State(Errand())  # copied for each session
+    errand = forgotten_with_the_session(Errand())
     desk = Desk(shelf, header, tabs, view, denoising)
     quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    gr.on(None, lambda held: held, errand, errand, **quiet)
     tab.select(desk.show, None, [view, header.picker], **quiet)
     view.look(desk.look, errand, view, trigger_mode="multiple", **quiet)
     held = [header.chosen, denoising.text, denoising.length]

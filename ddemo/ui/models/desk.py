@@ -19,11 +19,12 @@ from ddemo.denoisers.loading import check_supported, pick_device
 from ddemo.denoisers.stored import LoadStopped
 from ddemo.errors import InputError
 from ddemo.ui.chosen import Header, about, offered
-from ddemo.ui.denoise import DenoiseTab, data_of
+from ddemo.ui.denoise import DenoiseTab
 from ddemo.ui.models.panel import Subject, panel_of, use_of
 from ddemo.ui.models.table import rows
 from ddemo.ui.resident import Resident
 from ddemo.ui.shelf import Shelf
+from ddemo.ui.visits import data_of
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +167,7 @@ class Desk:
         to_denoise = {self.tabs: gr.Tabs(selected="denoise")}
         if resident.id == json.loads(chosen)["id"]:
             return to_denoise
-        resident.start()
+        resident.start(again=True)
         picked = {self.header.picker: gr.update(choices=offered(self.shelf), value=resident.id)}
         switched = self.denoising.switched(resident, text, length)
         return to_denoise | picked | {self.header.chosen: about(resident)} | switched

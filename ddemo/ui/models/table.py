@@ -21,7 +21,7 @@ from ddemo.ui.shelf import Shelf
 ROW = ("id", "group", "where", "noise", "family", "parameters", "bytes", "context", "licence", "memory", "try")
 UNKNOWN = ""  # what no public page states
 SMALL = 1_000_000  # bytes
-ON_DISK, ON_THE_HUB = "on disk", "on the Hub"
+ON_DISK, ON_THE_HUB, GONE = "on disk", "on the Hub", "no longer there"
 
 
 def rows(shelf: Shelf) -> list[dict[str, str]]:
@@ -38,11 +38,11 @@ def rows(shelf: Shelf) -> list[dict[str, str]]:
 def row_of_resident(shelf: Shelf, resident: Resident) -> dict[str, str]:
     """The row of one that the page offers."""
     entry = catalog().get(resident.id)
-    told = row_of_directory(shelf, resident.directory) | {
-        "id": resident.id,
-        "group": "here",
-        "where": where(resident),
-    }
+    try:
+        told = row_of_directory(shelf, resident.directory)
+    except InputError:  # it was taken away since it was listed, which the others must not suffer for
+        told = dict.fromkeys(ROW, UNKNOWN) | {"noise": NOISE[resident.process]}
+    told |= {"id": resident.id, "group": "here", "where": where(resident)}
     if shelf.public or resident.loaded:
         told["memory"] = ""
     if not entry:
@@ -106,6 +106,8 @@ def where(resident: Resident) -> str:
     """Where the weights of one that is offered are."""
     if resident.loaded:
         return "loaded"
+    if not resident.directory.is_dir():
+        return GONE
     return "shipped" if resident.directory.parent == SHIPPED else ON_DISK
 
 

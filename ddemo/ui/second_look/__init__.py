@@ -21,9 +21,10 @@ from ddemo.errors import InputError
 from ddemo.rescoring import FinalScores, Hazard, final_scores, parallel_hazard
 from ddemo.trace import Trace
 from ddemo.ui.examples import example_of
+from ddemo.ui.resident import StoppedWaiting
 from ddemo.ui.shelf import Shelf
 from ddemo.ui.token_canvas.messages import Messages, dump
-from ddemo.ui.visits import AT_ONCE, SentMessages, Visit
+from ddemo.ui.visits import AT_ONCE, SentMessages, Visit, data_of
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def add_second_look(shelf: Shelf, sent: SentMessages, visit: gr.State, canvas: g
 
 def halt(visit: Visit) -> None:
     """The look ends after the rows that are under way, and keeps what it has."""
-    visit.look_stop = True
+    visit.looking.stop()
 
 
 class Looks:
@@ -91,28 +92,32 @@ class Looks:
 
     def look(self, visit: Visit, event: gr.EventData) -> Iterator[dict]:
         """Go through a run again, saying how far it is, and hand the canvas what was found."""
-        asked = event._data if isinstance(event._data, dict) else {}
+        asked = data_of(event)
         run, what, number = asked.get("run"), asked.get("what"), asked.get("n")
         say = partial(self._say, run, what)
-        visit.look_stop = False
+        ours = visit.looking.begin()
         try:
             if not isinstance(what, str) or what not in LOOKS:
                 raise InputError("A second look is one for exact values or one for clashes.")
             trace = visit.find(run)
             resident = self.shelf.maker_of(trace)
-            if resident.loading:
+            if not resident.start(again=True).loaded:
                 yield say("waiting", say=f"Loading {resident.id}: this begins as soon as it is there.")
+                resident.await_weights(ours.stopped)
             work, name = LOOKS[what]
-            looking = _Work(work, resident.get(), trace, lambda: visit.look_stop)
-            with closing(looking.progress()) as progress:
-                for done, total in progress:
-                    yield say("working", done=done, all=total)
+            with resident.at_work() as (checkpoint, _):
+                looking = _Looking(work, checkpoint, trace, ours.stopped)
+                with closing(looking.progress()) as progress:
+                    for done, total in progress:
+                        yield say("working", done=done, all=total)
             if looking.found.steps:
                 trace = _own(visit, run, trace)
                 setattr(trace, name, _further(looking.found, getattr(trace, name)))
                 yield say("done") | self._scores(run, trace, number)
             else:
                 yield say("done", say="Stopped before anything was found.")
+        except StoppedWaiting as told:
+            yield say("done", say=str(told))
         except InputError as problem:
             yield say("refused", say=str(problem))
         except Exception:
@@ -153,7 +158,7 @@ def _further(found: Any, before: Any) -> Any:
     return before if before is not None and before.steps > found.steps else found
 
 
-class _Work:
+class _Looking:
     """A look that is carried out in a thread of its own, so that its progress can be told meanwhile.
 
     Attributes:

@@ -22,7 +22,7 @@ from ddemo.ui.replay import replay_page
 from ddemo.ui.resident import Resident
 from ddemo.ui.shelf import Shelf
 from ddemo.ui.token_canvas.messages import Messages, dump
-from ddemo.ui.visits import Visit, new_run_id
+from ddemo.ui.visits import Visit, data_of, new_run_id
 
 if TYPE_CHECKING:
     from ddemo.ui.denoise import DenoiseTab
@@ -94,7 +94,7 @@ class Desk:
 
     def take(self, visit: Visit, event: gr.EventData) -> str:
         """A file, a link or code of one of the visitor's runs."""
-        asked = _data_of(event)
+        asked = data_of(event)
         return _answered(asked, lambda: self._taken(visit.find(asked.get("run")), asked))
 
     def _taken(self, trace: Trace, asked: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class Desk:
 
     def open_file(self, visit: Visit, event: gr.EventData) -> tuple[Any, str]:
         """A trace file: the canvas's message, or none where the file cannot be opened."""
-        asked, shown = _data_of(event), []
+        asked, shown = data_of(event), []
         name = _printable(asked.get("name"))
 
         def open_it() -> dict[str, Any]:
@@ -130,7 +130,7 @@ class Desk:
     def open_link(self, event: gr.EventData) -> dict:
         """A link: the page's checkpoint and fields as it says, with a notice; nothing is run."""
         try:
-            link = read_fragment(_data_of(event).get("fragment"))
+            link = read_fragment(data_of(event).get("fragment"))
             resident = self.shelf.get(link.checkpoint)
             check_process(link.config, resident.process, resident.id)
             check_cache(link.config, resident.caches, resident.id)
@@ -195,10 +195,6 @@ def _answered(asked: dict[str, Any], make: Callable[[], dict[str, Any]]) -> str:
     except Exception:
         log.exception("a run could not be taken or opened")
         return dump({"k": "refused", "asked": number, "say": UNEXPECTED})
-
-
-def _data_of(event: gr.EventData) -> dict[str, Any]:
-    return event._data if isinstance(event._data, dict) else {}
 
 
 def _printable(name: Any) -> str:

@@ -225,6 +225,11 @@ def say(text: str) -> str:
     return dump({"k": "say", "text": text, "id": next(_said)})
 
 
+def wait(text: str) -> str:
+    """As `say`, about what is being waited for: nothing on the canvas can be edited until a message comes."""
+    return dump({"k": "wait", "text": text, "id": next(_said)})
+
+
 def describe(canvas: Canvas, mask_id: int) -> dict[str, Any]:
     """A canvas for the browser."""
     return {
