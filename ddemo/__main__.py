@@ -1,6 +1,7 @@
 """`python -m ddemo`: the same things as the page, without a browser."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -11,7 +12,7 @@ from ddemo.errors import InputError
 from ddemo.sampling import SAMPLERS, SamplerConfig
 from ddemo.sampling.config import MAX_SEED, quoted
 from ddemo.settings import SETTINGS, Usual, describe
-from ddemo.terminal import load, progress_bar, show
+from ddemo.terminal import DEFAULT, load, progress_bar, show
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,14 +65,15 @@ def compare(options: argparse.Namespace) -> None:
     from ddemo.judge import load_judge
     from ddemo.measures import measured
 
-    text, length = runs.checked_request(options.text, options.length)
+    (given,), judge_name = _texts_and_judge([options.text], options.judge)
+    text, length = runs.checked_request(given, options.length)
     checkpoint, question = load(options), QUESTIONS[options.question]
     settings = Usual.of(checkpoint.denoiser.process, checkpoint.recommended).fill(
         {name: getattr(options, name) for name in SETTINGS}
     )
     companions = {path.name: _usual(path) for path in companions_of(checkpoint)} if question.across else {}
     plans = question.plans(settings, checkpoint.denoiser.process, options.lanes, companions)
-    judge = load_judge(options.judge or None) if options.judge is not None else None
+    judge = load_judge(judge_name or None) if judge_name is not None else None
     others = partial(load_checkpoint, device=options.device, dtype=options.dtype)
     contest = set_up(checkpoint, [text], length, plans, others=others)
     with progress_bar("steps") as tell:
@@ -98,11 +100,12 @@ def ladder(options: argparse.Namespace) -> None:
 
     if min(options.rungs) < 1 or not 0 <= options.seeds < MOST_LANES:
         raise InputError(f"rungs must be 1 or more, and seeds from 0 to {MOST_LANES - 1}.")
-    requests = [runs.checked_request(text, options.length) for text in options.texts]
+    texts, judge_name = _texts_and_judge(options.texts, options.judge)
+    requests = [runs.checked_request(text, options.length) for text in texts]
     checkpoint = load(options)
     given = {name: getattr(options, name, None) for name in SETTINGS}
     settings = Usual.of(checkpoint.denoiser.process, checkpoint.recommended).fill(given)
-    judge = load_judge(options.judge or None) if options.judge is not None else None
+    judge = load_judge(judge_name or None) if judge_name is not None else None
     with progress_bar("turns and texts") as tell:
         for climbed in climb(
             checkpoint, [text for text, _ in requests], settings, options.length, options.rungs, options.seeds, judge
@@ -110,12 +113,23 @@ def ladder(options: argparse.Namespace) -> None:
             tell(climbed.done, climbed.all)
     told = {
         "checkpoint": checkpoint.as_dict(),
-        "texts": options.texts,
+        "texts": texts,
         "length": options.length,
         "seeds": options.seeds,
     }
     show(options, told | climbed.as_dict(), ladder_as_text(climbed))
     _document(options, "ladder", ladder_as_text(climbed))
+
+
+def _texts_and_judge(texts: list[str], judge: str | None) -> tuple[list[str], str | None]:
+    """The texts, and the judge's name; "" for the one that is installed, None for no judge.
+
+    argparse gives `--judge` the word that follows it, be it the only text: one with blanks, which is no path.
+    """
+    said = judge or ""
+    if not any(texts) and len(said.split()) > 1 and not os.path.exists(os.path.expanduser(said)):
+        return [said], ""
+    return texts, judge
 
 
 def _document(options: argparse.Namespace, part: str, text: str) -> None:
@@ -258,6 +272,7 @@ def _option(name: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     from ddemo.compare import QUESTIONS
+    from ddemo.compare.ladder import NEW_TOKENS, SEEDS, STEPS
     from ddemo.denoisers import command as checkpoints
     from ddemo.denoisers.loading import DEFAULT_CHECKPOINT, DEVICES, DTYPES
     from ddemo.quality import commands as quality
@@ -271,7 +286,7 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(command=command)
         if loads:
             known = "a shipped checkpoint's id, a directory, or owner/name of one that was fetched from the Hub"
-            added.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, help=known)
+            added.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, help=f"{known} {DEFAULT}")
             added.add_argument("--device", default="auto", choices=DEVICES)
             added.add_argument("--dtype", default="auto", choices=("auto", *DTYPES))
             added.add_argument("--force", action="store_true", help="load it even if it does not fit into the memory")
@@ -279,27 +294,36 @@ def _parser() -> argparse.ArgumentParser:
 
     writing = add(generate)
     writing.add_argument("prompt", nargs="?", default="", help="what the text begins with; nothing for a blank page")
-    writing.add_argument("--length", type=int, default=48, help="tokens to write after it")
+    writing.add_argument("--length", type=int, default=48, help=f"tokens to write after it {DEFAULT}")
     filling = add(infill)
     filling.add_argument("text", help="text with [MASK], [MASK:5] or ___ where words are missing")
     chatting = add(chat)
     chatting.add_argument("messages", nargs="+", help="what was said, user and assistant in turn, the user last")
     chatting.add_argument("--system", default="", help="what stands before the conversation")
-    chatting.add_argument("--length", type=int, default=128, help="tokens of the answer")
+    chatting.add_argument("--length", type=int, default=128, help=f"tokens of the answer {DEFAULT}")
     comparing = add(compare)
     comparing.add_argument("text", nargs="?", default="", help="as for generate and infill")
-    comparing.add_argument("--question", default="argmax", choices=QUESTIONS, help="what the lanes are to show")
-    comparing.add_argument("--length", type=int, default=48, help="tokens to write after a text without masks")
-    comparing.add_argument("--lanes", type=int, help="how many at most")
+    comparing.add_argument(
+        "--question", default="argmax", choices=QUESTIONS, help=f"what the lanes are to show {DEFAULT}"
+    )
+    after = f"tokens to write after a text without masks {DEFAULT}"
+    comparing.add_argument("--length", type=int, default=48, help=after)
+    comparing.add_argument("--lanes", type=int, help="how many at most (default: as the question has)")
     comparing.add_argument("--html", metavar="OUT", help="write a page that plays the lanes, too")
     climbing = add(ladder)
     climbing.add_argument("texts", nargs="*", default=[""], help="one or more texts, as for generate and infill")
-    climbing.add_argument("--length", type=int, default=64, help="tokens to write after a text without masks")
-    climbing.add_argument("--rungs", type=int, nargs="+", default=[4, 8, 16, 32, 64, 128], help="numbers of steps")
-    climbing.add_argument("--seeds", type=int, default=4, help="samples of each text")
+    climbing.add_argument("--length", type=int, default=NEW_TOKENS, help=after)
+    rungs = f"numbers of steps (default: {' '.join(map(str, STEPS))})"
+    climbing.add_argument("--rungs", type=int, nargs="+", default=list(STEPS), help=rungs)
+    climbing.add_argument("--seeds", type=int, default=SEEDS, help=f"samples of each text {DEFAULT}")
     for command in (comparing, climbing):
         command.add_argument("--write", metavar="FILE", help="put the result in a document such as docs/compare.md")
-        command.add_argument("--judge", nargs="?", const="", help="perplexity too, under the judge that is installed")
+        command.add_argument(
+            "--judge",
+            nargs="?",
+            const="",
+            help="perplexity too, under the judge that is installed, or one by a path or Hub id (default: no judge)",
+        )
     for command in (writing, filling, chatting, comparing, climbing):
         for setting in SETTINGS.values():
             if command is climbing and setting.name in ("draw", "steps"):
@@ -308,23 +332,25 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true")
     listing = add(samplers, loads=False)
     listing.add_argument("--measure", action="store_true", help="run each on one set of prompts; takes minutes")
-    listing.add_argument("--checkpoint", action="append", help="what to measure with; several may be given")
+    measured = "what to measure with; several may be given (default: those that docs/samplers.md has tables of)"
+    listing.add_argument("--checkpoint", action="append", help=measured)
     listing.add_argument("--device", default="auto", choices=DEVICES)
     listing.add_argument("--dtype", default="auto", choices=("auto", *DTYPES))
     listing.add_argument("--write", metavar="FILE", help="put list and tables in a document such as docs/samplers.md")
     listing.add_argument("--json", action="store_true")
     measuring = add(evaluate)
-    measuring.add_argument("--data", required=True, help="a .jsonl, .jsonl.xz or .txt file")
-    measuring.add_argument("--split", default="valid", help="train or valid")
-    measuring.add_argument("--window", type=int, default=128, help="tokens a window")
-    measuring.add_argument("--times", type=int, default=16, help="noise levels a window")
-    measuring.add_argument("--limit", type=int, help="about how many characters to read, for a quick look")
-    measuring.add_argument("--seed", type=int, default=0)
+    measuring.add_argument("--data", required=True, help="a .txt or .jsonl file, either also as .xz")
+    measuring.add_argument("--split", default="valid", help=f"train or valid {DEFAULT}")
+    measuring.add_argument("--window", type=int, default=128, help=f"tokens a window {DEFAULT}")
+    measuring.add_argument("--times", type=int, default=16, help=f"noise levels a window {DEFAULT}")
+    measuring.add_argument("--limit", type=int, help="about how many characters to measure, spread over the text")
+    measuring.add_argument("--seed", type=int, default=0, help=f"of the noise {DEFAULT}")
     measuring.add_argument("--json", action="store_true")
     quality.add_commands(add)
     checkpoints.add_commands(add)
     timing = add(bench)
-    timing.add_argument("--lengths", type=int, nargs="+", help="canvas lengths in tokens")
+    lengths = "canvas lengths in tokens (default: 32 64 128 256; with --shape 128 256 512)"
+    timing.add_argument("--lengths", type=int, nargs="+", help=lengths)
     timing.add_argument(
         "--shape", help="instead of a checkpoint, random weights of a real shape, such as llada-8b; no download"
     )
@@ -337,8 +363,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=("wall", "processor"),
         help="for a shape: processor time says more on a busy machine",
     )
-    timing.add_argument("--quick", action="store_true", help="fewer repeats: to see that it works")
-    timing.add_argument("--steps", type=int, default=32)
+    quick = "fewer repeats: to see that it works; with --shape 128 tokens alone, unless --lengths says otherwise"
+    timing.add_argument("--quick", action="store_true", help=quick)
+    timing.add_argument("--steps", type=int, default=32, help=f"of a run {DEFAULT}")
     timing.add_argument("--json", action="store_true")
     add(examples)
     return parser

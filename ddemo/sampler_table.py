@@ -71,7 +71,9 @@ def world_of(checkpoint: Checkpoint) -> ExactWorld | None:
 def measure_samplers(
     checkpoint: Checkpoint, task: Task | None = None, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Any]:
-    """One record for each sampler of the checkpoint's noise, with its published defaults and the page's own draw.
+    """One record for each sampler of the checkpoint's noise, with its published defaults at temperature 1.
+
+    What the checkpoint recommends is not read.
 
     The three steps that are called deterministic are all there: an argmax draw inside a sampler (draw "argmax"), the
     literal `posterior-argmax`, and `plug-in`.

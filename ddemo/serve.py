@@ -19,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         metavar="NAME",
         help="what is offered: a shipped id, a directory, or owner/name of one that was fetched from the Hub; may be "
-        f"given several times, and the first opens the page (default {DEFAULT_CHECKPOINT})",
+        f"given several times, and the first opens the page (default: {DEFAULT_CHECKPOINT})",
     )
     parse.add_argument("--device", default="auto", choices=DEVICES)
     parse.add_argument("--dtype", default="auto", choices=("auto", *DTYPES))

@@ -59,15 +59,17 @@ class Setting:
 
     @property
     def help(self) -> str:
-        """Its meaning and its default, in one line."""
+        """Its meaning and its default, in one line; what a checkpoint recommends comes before the default."""
+        return f"{self.sentence} (default: {self._default}, where the checkpoint recommends none)"
+
+    @property
+    def _default(self) -> str:
         if not self.readers:
-            return f"{self.sentence} (default: {OF_THE_CHECKPOINT.get(self.name, self.default)})"
+            return str(OF_THE_CHECKPOINT.get(self.name, self.default))
         found = {sampler.name: sampler.knob(self.name).default for sampler in self.readers}
         if len(set(found.values())) == 1:
-            told = f"{next(iter(found.values()))}; for {', '.join(found)}"
-        else:
-            told = ", ".join(f"{default} for {name}" for name, default in found.items())
-        return f"{self.sentence} (default: {told})"
+            return f"{next(iter(found.values()))} for {', '.join(found)}"
+        return ", ".join(f"{default} for {name}" for name, default in found.items())
 
 
 def _setting(field) -> Setting:
@@ -79,7 +81,16 @@ def _setting(field) -> Setting:
     readers = tuple(sampler for sampler in SAMPLERS.values() if sampler.knob(field.name))
     knobs = [sampler.knob(field.name) for sampler in readers]
     choices = tuple(dict.fromkeys(choice for knob in knobs for choice in knob.choices))
-    return Setting(field.name, kind, None, knobs[0].label, knobs[0].sentence, choices, readers)
+    return Setting(field.name, kind, None, knobs[0].label, _sentence(field.name, readers), choices, readers)
+
+
+def _sentence(name: str, readers: tuple[Sampler, ...]) -> str:
+    """What a knob means; where it means something else under some samplers, that too, with their names."""
+    told: dict[str, list[str]] = {}
+    for sampler in readers:
+        told.setdefault(sampler.knob(name).sentence, []).append(sampler.name)
+    first, *others = told
+    return ". ".join([first, *(f"Under {', '.join(told[other])}: {other}" for other in others)])
 
 
 SETTINGS = {field.name: _setting(field) for field in fields(SamplerConfig) if field.name not in OF_THE_VIEW}

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+DEFAULT = "(default: %(default)s)"  # in a help text: argparse fills it in
+
 
 def load(options: argparse.Namespace):
     """The checkpoint that the options name. Raises InputError as `load_checkpoint`."""

@@ -1,10 +1,12 @@
 """The parts of the documentation that are made: the list is current, and tables stay tables."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from ddemo import documentation
+from ddemo.compare import QUESTIONS
 from ddemo.documentation import listing, measured, part_of, with_part, write
 from ddemo.errors import InputError
 from ddemo.sampler_table import SHIPPED
@@ -32,6 +34,14 @@ REPORT = {
 def test_the_list_in_the_documentation_is_current():
     """If not: python -m ddemo samplers --write docs/samplers.md"""
     assert part_of(DOCS.read_text(encoding="utf-8"), documentation.LIST) == listing()
+
+
+def test_every_question_of_compare_is_described():
+    rows = re.findall(r"^\| (.+?) \| `(\w+)` \| (.+) \|$", DOCS.with_name("compare.md").read_text(), re.MULTILINE)
+    assert {name: title for title, name, _ in rows} == {name: asked.title for name, asked in QUESTIONS.items()}
+    for _, name, lanes in rows:
+        only = QUESTIONS[name].processes
+        assert lanes.lower().endswith(f"; {only[0]} noise only") == (len(only) == 1)
 
 
 def test_the_list_has_every_sampler_with_what_it_reads_and_where_it_is_from():

@@ -6,8 +6,10 @@ from dataclasses import fields
 
 import pytest
 
-from ddemo import runs
+from ddemo import benchmark, runs, shape_benchmark
 from ddemo.__main__ import main
+from ddemo.denoisers.loading import DEFAULT_CHECKPOINT
+from ddemo.errors import InputError
 from ddemo.measures import NO_JUDGE
 from ddemo.sampling import SAMPLERS, SamplerConfig
 from ddemo.sampling.samplers import of_process
@@ -90,6 +92,49 @@ def test_every_setting_is_an_option(capsys):
         shown = capsys.readouterr().out
         assert all(f"--{name.replace('_', '-')} " in shown for name in SETTINGS)
     assert set(SETTINGS) == {field.name for field in fields(SamplerConfig)} - {"candidates"}
+
+
+COMMANDS = (
+    "generate", "infill", "chat", "compare", "ladder", "samplers", "eval", "prose", "infilling", "repair", "fetch",
+    "models", "bench", "examples",
+)  # fmt: skip
+
+
+def told(command: str, capsys) -> str:
+    """The help of a command, on one line."""
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    return " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_no_default_that_is_none(command, capsys):
+    shown = told(command, capsys)
+    assert "None" not in shown and "%(" not in shown
+    if "--checkpoint CHECKPOINT" in shown and command != "samplers":
+        assert f"fetched from the Hub (default: {DEFAULT_CHECKPOINT})" in shown
+
+
+@pytest.mark.parametrize(
+    ("command", "sentences"),
+    [
+        ("generate", ["after it (default: 48)"]),
+        ("compare", ["are to show (default: argmax)", "without masks (default: 48)"]),
+        ("ladder", ["(default: 4 8 16 32 64 128)", "of each text (default: 4)", "without masks (default: 64)"]),
+        ("eval", ["a window (default: 128)", "levels a window (default: 16)", "or valid (default: valid)", "as .xz"]),
+        ("prose", ["or valid (default: valid)", "either also as .xz"]),
+        ("models", ["in their id, family or noise", "of the canvas (default: 128)"]),
+    ],
+)
+def test_help_says_what_is_taken_where_nothing_is_said(command, sentences, capsys):
+    shown = told(command, capsys)
+    assert not [sentence for sentence in sentences if sentence not in shown]
+
+
+def test_help_of_bench_has_the_lengths_that_are_measured(capsys):
+    own, shapes = (" ".join(map(str, module.LENGTHS)) for module in (benchmark, shape_benchmark))
+    assert f"(default: {own}; with --shape {shapes})" in told("bench", capsys)
+    assert shape_benchmark.QUICK.lengths == (128,), "as the help of --quick says"
 
 
 @pytest.mark.parametrize("sampler", [sampler.name for sampler in of_process("absorbing")])
@@ -419,6 +464,37 @@ def test_ladder_prints_a_row_for_each_rung_and_draw(run):
     assert "With sampling" in out
     code, out, _ = run("ladder", MASKED, "--rungs", "2", "--seeds", "1", "--json")
     assert json.loads(out)["rungs"][0]["groups"]["argmax"]["nfe"]["number"] == 2
+
+
+@pytest.mark.parametrize("command", ["compare", "ladder"])
+def test_a_text_may_stand_after_the_word_judge(command, run, monkeypatch):
+    """argparse gives `--judge` any word that follows it."""
+    asked = []
+
+    def none_is_installed(name):
+        asked.append(name)
+        raise InputError("No judge is installed.")
+
+    monkeypatch.setattr("ddemo.judge.load_judge", none_is_installed)
+    few = {"compare": ["--lanes", "1"], "ladder": ["--rungs", "1", "--seeds", "1"]}[command]
+    for arguments, judge in (
+        (["--judge", MASKED, *few], None),
+        ([MASKED, "--judge", *few], None),
+        ([MASKED, "--judge", "owner/name", *few], "owner/name"),
+        (["--judge", "owner/name", MASKED, *few], "owner/name"),
+        (["--judge", MASKED, "Another [MASK:2] text.", *few], MASKED),
+        (["--judge", "nowhere.gguf", *few], "nowhere.gguf"),
+    ):
+        code, _, err = run(command, *arguments)
+        assert code == 2 and err.endswith("ddemo: No judge is installed.\n") and asked.pop() == judge
+    monkeypatch.undo()
+    monkeypatch.setattr("ddemo.judge.load_judge", lambda name: None)
+    code, out, _ = run(command, "--judge", MASKED, *few, "--json")
+    report = json.loads(out)
+    if command == "ladder":
+        assert report["texts"] == [MASKED]
+    else:
+        assert report["lanes"][0]["text"].startswith("The old sailor ")
 
 
 @pytest.mark.parametrize(

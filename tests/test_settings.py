@@ -8,7 +8,7 @@ import pytest
 from ddemo.denoisers.loading import recommended_of
 from ddemo.errors import InputError
 from ddemo.sampling import SamplerConfig
-from ddemo.settings import Usual, default_sampler
+from ddemo.settings import SETTINGS, Usual, default_sampler
 
 RECOMMENDED = {"sampler": "p2", "eta": 0.5, "steps": 64, "temperature": 0.8}
 
@@ -56,3 +56,15 @@ def test_a_checkpoint_recommends_in_its_config(tiny_directory, tmp_path, told):
     config = json.loads((directory / "config.json").read_text())
     (directory / "config.json").write_text(json.dumps(config | ({} if told is None else {"recommended": told})))
     assert recommended_of(directory) == (told if isinstance(told, dict) else {})
+
+
+def test_help_says_that_a_recommendation_comes_before_the_default():
+    assert all(setting.help.endswith(", where the checkpoint recommends none)") for setting in SETTINGS.values())
+    assert "(default: 1.0, where" in SETTINGS["temperature"].help
+    assert "(default: 0.9 for threshold, where" in SETTINGS["threshold"].help
+
+
+def test_a_knob_that_means_two_things_says_both():
+    eta = SETTINGS["eta"].sentence
+    assert "masked again; 0 is never. Under ddim: how much noise is drawn anew at each step; 1 is DDPM" in eta
+    assert "Under" not in SETTINGS["schedule"].sentence, "all mean the same by it"

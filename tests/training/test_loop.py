@@ -13,7 +13,7 @@ import torch
 pytest.importorskip("matplotlib", reason="training needs requirements-train.txt")
 
 from ddemo.denoisers import load_checkpoint
-from ddemo.training import loop
+from ddemo.training import convert, loop
 from ddemo.training.__main__ import main
 from ddemo.training.config import TrainingConfig
 from ddemo.training.loop import train
@@ -207,3 +207,13 @@ def test_an_existing_run_is_not_overwritten(straight, corpus, capsys):
 def test_settings_say_what_is_wrong_with_them(tmp_path, change, complaint):
     with pytest.raises(ValueError, match=re.escape(complaint)):
         TrainingConfig(**({"data": tmp_path, "out": tmp_path, "steps": 1} | TINY | change))
+
+
+@pytest.mark.parametrize(
+    "command, default", [(main, "each length is drawn (default: 0.1 "), (convert.main, "plus one (default: 257)")]
+)
+def test_help_has_the_defaults_that_there_are(command, default, capsys):
+    with pytest.raises(SystemExit):
+        command(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert default in told and "None" not in told and "%(" not in told

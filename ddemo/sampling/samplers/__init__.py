@@ -116,7 +116,7 @@ SAMPLERS = {
             "Peng et al. 2025, P2 (arXiv 2502.03540)",
             {ABSORBING: quotas.path_planning},
             (
-                Knob("eta", 1.0, "Eta", "how readily tokens that stand are given up; 0 is never", high=100.0),
+                replace(ETA, default=1.0, high=100.0),
                 Knob("planner", "self", "Planner", "what says which are worst", choices=("self", "random")),
             ),
             reads=FREE,

@@ -47,7 +47,7 @@ SAID = "bits a character"
 
 @cache
 def shipped_text() -> str:
-    """Sentences of novels in the public domain that the shipped checkpoint was not trained on, one a line.
+    """Sentences of novels in the public domain that the shipped checkpoints were not trained on, one a line.
 
     From the validation split of the public repository "classic-books-markdown" (mlschmitt).
     """
