@@ -39,9 +39,10 @@ def train(config: TrainingConfig, resume: str | None = None) -> Progress:
     if resume is not None and not saved.exists():
         raise ValueError(f"nothing to resume: there is no {saved}")
     run = Run(config, *prepare(config, resuming=resume is not None))
-    (config.out / "settings.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
     if resume:
         run.load_state(saved.name)
+    # Only now is it known that the run goes on with these.
+    (config.out / "settings.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
     with MetricsFile(config.out / "metrics.jsonl", run.progress.step) as metrics, interruptible() as interrupted:
         _loop(run, metrics, interrupted)
     run.save_state()

@@ -190,6 +190,15 @@ def test_an_existing_run_is_not_overwritten(straight, corpus, capsys):
     assert (straight / "state.pt").stat().st_mtime_ns == before
 
 
+def test_settings_that_are_refused_are_not_noted(straight, corpus):
+    """`settings.json` says what the run was made with, not what somebody tried."""
+    before = (straight / "settings.json").read_text()
+    with pytest.raises(ValueError, match="seed must stay 0 to resume, not 5"):
+        train(TrainingConfig(data=corpus, out=straight, steps=6, **TINY | {"seed": 5}), "state")
+    assert (straight / "settings.json").read_text() == before
+    assert json.loads(before)["seed"] == 0
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
