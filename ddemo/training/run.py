@@ -179,7 +179,7 @@ class Run:
         os.replace(path.with_suffix(".part"), path)
 
     def load_state(self, name: str = "state.pt") -> None:
-        """Goes back to a saved state. Raises ValueError when a setting that orders the data has changed."""
+        """Goes back to a saved state. Raises ValueError when one of `KEPT_ON_RESUME` has changed."""
         state = torch.load(self.config.out / name, map_location=self.device, weights_only=True)
         ours = self.config.to_dict()
         for field in KEPT_ON_RESUME:

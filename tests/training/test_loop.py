@@ -190,6 +190,15 @@ def test_an_existing_run_is_not_overwritten(straight, corpus, capsys):
     assert (straight / "state.pt").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("field", ["layers", "width", "heads", "positions", "latent_dim"])
+def test_a_run_goes_on_with_its_own_network(straight, corpus, field):
+    before = (straight / "state.pt").read_bytes()
+    other = TINY | {field: 2 * TINY[field]}
+    with pytest.raises(ValueError, match=f"^{field} must stay {TINY[field]} to resume, not {other[field]}$"):
+        train(TrainingConfig(data=corpus, out=straight, steps=6, **other), "state")
+    assert (straight / "state.pt").read_bytes() == before
+
+
 def test_settings_that_are_refused_are_not_noted(straight, corpus):
     """`settings.json` says what the run was made with, not what somebody tried."""
     before = (straight / "settings.json").read_text()
