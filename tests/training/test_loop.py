@@ -190,6 +190,19 @@ def test_an_existing_run_is_not_overwritten(straight, corpus, capsys):
     assert (straight / "state.pt").stat().st_mtime_ns == before
 
 
+def test_what_a_run_left_that_died_before_it_was_saved_is_not_taken_for_ones_own(corpus, tmp_path, monkeypatch):
+    """A new run would be held against a bound that is not its own, and might never write its checkpoint."""
+    config = TrainingConfig(data=corpus, out=tmp_path, steps=6, **TINY)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "save_state", lambda run, name="state.pt": None)  # as if it had died before
+        train(config)
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert "best.json" in left and "state.pt" not in left
+    with pytest.raises(ValueError, match="holds the checkpoint of a run that cannot be resumed: choose another"):
+        train(config)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == left
+
+
 @pytest.mark.parametrize("field", ["layers", "width", "heads", "positions", "latent_dim"])
 def test_a_run_goes_on_with_its_own_network(straight, corpus, field):
     before = (straight / "state.pt").read_bytes()
