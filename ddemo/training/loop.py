@@ -37,7 +37,7 @@ def train(config: TrainingConfig, resume: str | None = None) -> Progress:
         _check_is_free(config.out)
     elif not (config.out / f"{resume}.pt").exists():
         raise ValueError(f"nothing to resume: there is no {config.out / resume}.pt")
-    run = Run(config, *prepare(config, resuming=resume is not None))
+    run = Run(config, prepare(config, resuming=resume is not None))
     if resume:
         run.load_state(f"{resume}.pt")
     # Only now is it known that the run goes on with these.
