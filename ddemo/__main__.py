@@ -59,7 +59,7 @@ def compare(options: argparse.Namespace) -> None:
     """Lanes side by side over one text: argmax beside samples, temperatures, samplers, steps."""
     from ddemo import runs
     from ddemo.compare import QUESTIONS, report, set_up
-    from ddemo.denoisers import load_checkpoint
+    from ddemo.denoisers import hub, load_checkpoint
     from ddemo.denoisers.loading import companions_of
     from ddemo.judge import load_judge
     from ddemo.measures import measured
@@ -69,7 +69,7 @@ def compare(options: argparse.Namespace) -> None:
     settings = Usual.of(checkpoint.denoiser.process, checkpoint.recommended).fill(
         {name: getattr(options, name) for name in SETTINGS}
     )
-    companions = {path.name: _usual(path) for path in companions_of(checkpoint)} if question.across else {}
+    companions = {hub.id_of(path): _usual(path) for path in companions_of(checkpoint)} if question.across else {}
     plans = question.plans(settings, checkpoint.denoiser.process, options.lanes, companions)
     judge = load_judge(options.judge or None) if options.judge is not None else None
     others = partial(load_checkpoint, device=options.device, dtype=options.dtype)

@@ -10,10 +10,12 @@ import pytest
 from ddemo.__main__ import main
 from ddemo.denoisers import hub, load_checkpoint
 from ddemo.denoisers.catalog import catalog
+from ddemo.denoisers.loading import SHIPPED
 from ddemo.ui.api import of_text, stream
 from ddemo.ui.shelf import Shelf
 from tests.app_process import ROOT, clean_environment
 from tests.hub.conftest import ID
+from tests.hub.stand_in import Repository
 
 
 def run(capsys, *arguments: str) -> tuple[int, str, str]:
@@ -60,6 +62,17 @@ def test_a_page_offers_what_was_fetched(repository, cache, capsys):
     *_, last = stream(shelf, partial(of_text, "The old", 4), {"steps": 2}, ID)
     assert last["done"] and last["checkpoint"]["id"] == ID
     assert last["checkpoint"]["revision"] == repository.commit[:12]
+
+
+def test_the_noises_are_compared_from_a_checkpoint_of_the_cache(server, cache, capsys):
+    """Its directory is called after a commit, which is no name that it can be found by."""
+    server.repositories["someone/world"] = Repository.of(SHIPPED / "exact-world")
+    assert run(capsys, "fetch", "someone/world", "--device", "cpu")[0] == 0
+    asked = ["compare", "--question", "noises", "--checkpoint", "someone/world", "--device", "cpu"]
+    status, out, err = run(capsys, *asked, "--length", "4", "--steps", "2", "--json")
+    assert status == 0, err
+    ran = [lane["checkpoint"] for lane in json.loads(out)["lanes"]]
+    assert ran == ["someone/world", "exact-world", "exact-world-uniform"]
 
 
 @pytest.mark.parametrize(
