@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ddemo.denoisers.caches import NONE, BlockCache
 from ddemo.errors import InputError
-from ddemo.rerun import latents_along, remembers
+from ddemo.rerun import latents_along, made_elsewhere, remembers
 from ddemo.sampling.belief import Belief
 from ddemo.sampling.loop import Lane, forward, guided, requests
 from ddemo.sampling.rules import FillRules
@@ -358,11 +358,8 @@ def _scored(belief: Belief, end: Tensor, mask_id: int) -> tuple[np.ndarray, np.n
 
 
 def _check(checkpoint: Checkpoint, trace: Trace, rows: int) -> None:
-    made, loaded = trace.checkpoint, checkpoint.as_dict()
-    if made["id"] != loaded["id"] or trace.mask_id != checkpoint.codec.mask_id:
-        raise InputError(f"This run was made with {made['id']}, and {loaded['id']} is loaded.")
-    if made.get("revision") != loaded["revision"]:
-        raise InputError(f"This run was made with other weights of {loaded['id']} than those that are loaded.")
+    if stranger := made_elsewhere(trace, checkpoint):
+        raise InputError(stranger)
     if trace.state == "running":
         raise InputError("This run is still going on: its tokens can be scored once it has ended.")
     if rows < 1:

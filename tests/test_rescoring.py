@@ -321,7 +321,7 @@ def test_only_the_checkpoint_that_made_the_run_can_score_it(tiny, exact, work):
     with pytest.raises(InputError, match="made with tiny-mdm, and exact-world is loaded"):
         work(exact, trace)
     other = replace(trace, checkpoint=trace.checkpoint | {"revision": "0" * 12})
-    with pytest.raises(InputError, match="other weights of tiny-mdm"):
+    with pytest.raises(InputError, match="made with revision 000000000000 of tiny-mdm"):
         work(tiny, other)
     with pytest.raises(InputError, match="still going on"):
         work(tiny, replace(trace, state="running"))
