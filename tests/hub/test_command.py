@@ -1,6 +1,7 @@
 """`python -m ddemo fetch` and `models`: what they print, what they refuse, and that a fetched checkpoint runs."""
 
 import json
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -97,6 +98,23 @@ def test_the_catalog_is_listed(cache, capsys):
     listed = json.loads(out)
     [row] = listed["checkpoints"]
     assert row["weights"] == 2 * row["parameters"] and row["cached"] is False and listed["device"] == "cpu"
+
+
+def test_the_catalog_says_what_is_whole_in_the_cache(tiny_directory, cache, capsys):
+    entry = next(iter(catalog().values()))
+    place = cache / f"models--{entry.id.replace('/', '--')}" / "snapshots" / entry.revision
+    place.mkdir(parents=True)
+
+    def listed() -> tuple[bool, bool]:
+        """As text and as JSON."""
+        text = run(capsys, "models", entry.id, "--device", "cpu")[1]
+        rows = json.loads(run(capsys, "models", entry.id, "--device", "cpu", "--json")[1])["checkpoints"]
+        return f"{entry.id} (in the cache)" in text, next(row["cached"] for row in rows if row["id"] == entry.id)
+
+    shutil.copy(tiny_directory / "config.json", place)  # as another program leaves it that asks for no weights
+    assert listed() == (False, False)
+    shutil.copytree(tiny_directory, place, dirs_exist_ok=True)
+    assert listed() == (True, True)
 
 
 @pytest.mark.parametrize(
