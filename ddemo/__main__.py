@@ -258,6 +258,7 @@ def _option(name: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     from ddemo.compare import QUESTIONS
+    from ddemo.compare.questions import STEPS
     from ddemo.denoisers import command as checkpoints
     from ddemo.denoisers.loading import DEFAULT_CHECKPOINT, DEVICES, DTYPES
     from ddemo.quality import commands as quality
@@ -295,7 +296,7 @@ def _parser() -> argparse.ArgumentParser:
     climbing = add(ladder)
     climbing.add_argument("texts", nargs="*", default=[""], help="one or more texts, as for generate and infill")
     climbing.add_argument("--length", type=int, default=64, help="tokens to write after a text without masks")
-    climbing.add_argument("--rungs", type=int, nargs="+", default=[4, 8, 16, 32, 64, 128], help="numbers of steps")
+    climbing.add_argument("--rungs", type=int, nargs="+", default=[*STEPS], help="numbers of steps")
     climbing.add_argument("--seeds", type=int, default=4, help="samples of each text")
     for command in (comparing, climbing):
         command.add_argument("--write", metavar="FILE", help="put the result in a document such as docs/compare.md")
