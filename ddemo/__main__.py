@@ -60,7 +60,7 @@ def compare(options: argparse.Namespace) -> None:
     """Lanes side by side over one text: argmax beside samples, temperatures, samplers, steps."""
     from ddemo import runs
     from ddemo.compare import QUESTIONS, report, set_up
-    from ddemo.denoisers import load_checkpoint
+    from ddemo.denoisers import hub, load_checkpoint
     from ddemo.denoisers.loading import companions_of
     from ddemo.judge import load_judge
     from ddemo.measures import measured
@@ -71,7 +71,7 @@ def compare(options: argparse.Namespace) -> None:
     settings = Usual.of(checkpoint.denoiser.process, checkpoint.recommended).fill(
         {name: getattr(options, name) for name in SETTINGS}
     )
-    companions = {path.name: _usual(path) for path in companions_of(checkpoint)} if question.across else {}
+    companions = {hub.id_of(path): _usual(path) for path in companions_of(checkpoint)} if question.across else {}
     plans = question.plans(settings, checkpoint.denoiser.process, options.lanes, companions)
     judge = load_judge(judge_name or None) if judge_name is not None else None
     others = partial(load_checkpoint, device=options.device, dtype=options.dtype)
@@ -272,7 +272,8 @@ def _option(name: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     from ddemo.compare import QUESTIONS
-    from ddemo.compare.ladder import NEW_TOKENS, SEEDS, STEPS
+    from ddemo.compare.ladder import NEW_TOKENS, SEEDS
+    from ddemo.compare.questions import STEPS
     from ddemo.denoisers import command as checkpoints
     from ddemo.denoisers.loading import DEFAULT_CHECKPOINT, DEVICES, DTYPES
     from ddemo.quality import commands as quality

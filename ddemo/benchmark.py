@@ -18,7 +18,6 @@ from ddemo.sampling.plain import denoise_plainly
 from ddemo.sampling.samplers import of_process
 from ddemo.settings import default_sampler
 from ddemo.trace import Trace
-from ddemo.ui.token_canvas.messages import Messages
 
 LENGTHS = (32, 64, 128, 256)
 USUAL = ("confidence", "ancestral", "uniform-ancestral", "ddpm")  # measured at every length, where they fit the noise
@@ -327,6 +326,8 @@ def _watch(checkpoint: Checkpoint, length: int, config: SamplerConfig) -> Watche
 
 def _watch_lanes(checkpoint: Checkpoint, pages: Sequence[tuple[int, SamplerConfig]]) -> Watched:
     """Blank pages (tokens, settings) of a `timed` checkpoint, from their text to their last message."""
+    from ddemo.ui.token_canvas.messages import Messages  # here: what measures no page should not load Gradio
+
     denoiser = checkpoint.denoiser
     inside, calls, began = denoiser.seconds, denoiser.calls, time.perf_counter()
     traces = [runs.begin(checkpoint, "", length, config) for length, config in pages]

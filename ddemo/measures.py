@@ -163,11 +163,16 @@ def bits_per_character(checkpoint: Checkpoint, written: Writing) -> Value:
 
 def perplexity(judge: Judge | None, written: Writing, no_judge: str = NO_JUDGE) -> Value:
     """Of the whole text under an independent autoregressive model (`ddemo.judge`)."""
+    if judge is not None and written.masks:
+        return Value(None, why="The text is not finished: masks are left in it.")
+    return perplexity_of(judge, written.text, no_judge)
+
+
+def perplexity_of(judge: Judge | None, text: str, no_judge: str = NO_JUDGE) -> Value:
+    """Of a text as it stands."""
     if judge is None:
         return Value(None, why=no_judge)
-    if written.masks:
-        return Value(None, why="The text is not finished: masks are left in it.")
-    found = judge.perplexity(written.text)
+    found = judge.perplexity(text)
     return Value(found, why="" if found is not None else "The text is shorter than two tokens of the judge.")
 
 

@@ -1,4 +1,4 @@
-"""Going through a run of latents again: a trace holds what they rounded to, and its randomness makes them anew."""
+"""Going through a run again, as only what made it can; latents, which no file holds, are made anew on the way."""
 
 from __future__ import annotations
 
@@ -17,6 +17,19 @@ if TYPE_CHECKING:
     from ddemo.denoisers import Checkpoint
     from ddemo.sampling.frame import Frame
     from ddemo.trace import Segment, Trace
+
+
+def made_elsewhere(trace: Trace, checkpoint: Checkpoint) -> str:
+    """Why a run is no run of this checkpoint, in one sentence; "" where it is."""
+    made = trace.checkpoint
+    if made["id"] != checkpoint.id or trace.mask_id != checkpoint.codec.mask_id:
+        return f"This run was made with {made['id']}, and {checkpoint.id} is loaded."
+    if made["revision"] != checkpoint.revision:
+        return (
+            f"This run was made with revision {made['revision']} of {checkpoint.id}, and revision "
+            f"{checkpoint.revision} is loaded."
+        )
+    return ""
 
 
 def latents_along(checkpoint: Checkpoint, trace: Trace) -> Iterator[Latents | None]:

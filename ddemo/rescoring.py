@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ddemo.denoisers.caches import NONE, BlockCache
 from ddemo.errors import InputError
-from ddemo.rerun import latents_along, remembers
+from ddemo.rerun import latents_along, made_elsewhere, remembers
 from ddemo.sampling.belief import Belief
 from ddemo.sampling.loop import Lane, forward, guided, requests
 from ddemo.sampling.rules import FillRules
@@ -103,19 +103,6 @@ class Hazard:
         again = self.at(trace, step)
         return again < np.float32(share) * trace.frames[step - 1].chosen[: len(again)]
 
-    def by_count(self, trace: Trace, share: float = HAZARDOUS) -> list[TogetherCount]:
-        """Hazardous commits against tokens committed together, fewest together first."""
-        found: dict[int, TogetherCount] = {}
-        for frame in trace.frames[: self.steps]:
-            together = int(_commits(frame, trace.mask_id).sum())
-            if together:
-                old = found.get(together, TogetherCount(together, 0, 0, 0))
-                hazardous = int(self.hazardous(trace, frame.step, share).sum())
-                found[together] = TogetherCount(
-                    together, old.steps + 1, old.commits + together, old.hazardous + hazardous
-                )
-        return [found[together] for together in sorted(found)]
-
     def check(self, trace: Trace) -> None:
         """Raise ValueError when this cannot be of that run, as in a damaged file."""
         size = _size(trace, self.steps, "written")
@@ -123,26 +110,6 @@ class Hazard:
             raise ValueError(f"the hazard must be of {size} tokens, not {len(self.probability)}")
         if not ((self.probability >= 0) & (self.probability <= 1)).all():
             raise ValueError("the hazard must be made of probabilities")
-
-
-@dataclass(frozen=True)
-class TogetherCount:
-    """All steps of a run that committed the same number of tokens.
-
-    Attributes:
-        together: tokens that each of the steps committed.
-        steps: how many steps that were.
-        commits: their tokens, and how many of them were hazardous.
-    """
-
-    together: int
-    steps: int
-    commits: int
-    hazardous: int
-
-    @property
-    def share(self) -> float:
-        return self.hazardous / self.commits
 
 
 # ---------------------------------------------------------------- what is asked
@@ -358,11 +325,8 @@ def _scored(belief: Belief, end: Tensor, mask_id: int) -> tuple[np.ndarray, np.n
 
 
 def _check(checkpoint: Checkpoint, trace: Trace, rows: int) -> None:
-    made, loaded = trace.checkpoint, checkpoint.as_dict()
-    if made["id"] != loaded["id"] or trace.mask_id != checkpoint.codec.mask_id:
-        raise InputError(f"This run was made with {made['id']}, and {loaded['id']} is loaded.")
-    if made.get("revision") != loaded["revision"]:
-        raise InputError(f"This run was made with other weights of {loaded['id']} than those that are loaded.")
+    if stranger := made_elsewhere(trace, checkpoint):
+        raise InputError(stranger)
     if trace.state == "running":
         raise InputError("This run is still going on: its tokens can be scored once it has ended.")
     if rows < 1:

@@ -16,7 +16,7 @@ from ddemo.denoisers.caches import NONE
 from ddemo.denoisers.chat import Turn
 from ddemo.denoisers.codec import TextCodec, aligned
 from ddemo.errors import InputError
-from ddemo.rerun import latents_of
+from ddemo.rerun import latents_of, made_elsewhere
 from ddemo.sampling import (
     SAMPLERS,
     Canvas,
@@ -166,19 +166,6 @@ def proceed(
     branch.segments.append(Segment(edited, clock, tuple(edits), kept if latent else ()))
     learn_pieces(branch, checkpoint, edited.tokens.tolist())
     return branch
-
-
-def made_elsewhere(trace: Trace, checkpoint: Checkpoint) -> str:
-    """Why a run is no run of this checkpoint, in one sentence; "" where it is."""
-    made = trace.checkpoint
-    if made["id"] != checkpoint.id or trace.mask_id != checkpoint.codec.mask_id:
-        return f"This run was made with {made['id']}, and {checkpoint.id} is loaded."
-    if made["revision"] != checkpoint.revision:
-        return (
-            f"This run was made with revision {made['revision']} of {checkpoint.id}, and revision "
-            f"{checkpoint.revision} is loaded."
-        )
-    return ""
 
 
 def request_of(trace: Trace) -> tuple[str, int]:

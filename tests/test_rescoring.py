@@ -15,8 +15,9 @@ from ddemo.denoisers import Checkpoint, load_checkpoint
 from ddemo.errors import InputError
 from ddemo.processes.exact import ExactWorld
 from ddemo.rescoring import (
+    HAZARDOUS,
     FinalScores,
-    TogetherCount,
+    Hazard,
     final_scores,
     final_scores_cost,
     hazard_cost,
@@ -44,6 +45,19 @@ def finished(checkpoint: Checkpoint, text: str = TEXT, length: int = 0, **settin
     trace = runs.begin(checkpoint, text, length, SamplerConfig(**settings))
     list(runs.carry_out(checkpoint, trace))
     return trace
+
+
+def clashes(hazard: Hazard, trace: Trace, share: float = HAZARDOUS) -> list[dict[str, int]]:
+    """For each number of tokens committed together, fewest first: steps that committed so many, their tokens, and how
+    many of those are hazardous."""
+    found: dict[int, dict[str, int]] = {}
+    for frame in trace.frames[: hazard.steps]:
+        if together := int(((frame.tokens != trace.mask_id) & (frame.chosen > 0)).sum()):
+            row = found.setdefault(together, {"together": together, "commits": 0, "clashing": 0, "steps": 0})
+            row["commits"] += together
+            row["clashing"] += int(hazard.hazardous(trace, frame.step, share).sum())
+            row["steps"] += 1
+    return [found[together] for together in sorted(found)]
 
 
 class Counted:
@@ -193,7 +207,7 @@ def test_hazard_in_the_exact_world_is_known(exact, world):
     np.testing.assert_allclose(hazard.at(trace, 1), expected, **CLOSE)
     fell = np.array(expected) < 0.5 * frame.chosen
     np.testing.assert_array_equal(hazard.hazardous(trace, 1), fell)
-    assert fell.sum() > 0 and hazard.by_count(trace) == [TogetherCount(5, 1, 5, int(fell.sum()))]
+    assert fell.sum() > 0
 
 
 def test_the_likeliest_words_of_all_at_once_clash_as_the_world_says(exact, world):
@@ -203,11 +217,10 @@ def test_the_likeliest_words_of_all_at_once_clash_as_the_world_says(exact, world
     trace = finished(exact, "The", 5, steps=1, draw="argmax")
     assert runs.summary(exact, trace)["text"] == "The queen loves his son."
     hazard = parallel_hazard(exact, trace)
-    assert hazard.by_count(trace) == [TogetherCount(5, 1, 5, 5)]
-    assert hazard.by_count(trace)[0].share == 1.0
+    assert hazard.hazardous(trace, 1).tolist() == [True] * 5
     assert hazard.at(trace, 1).argmin() == 2 and hazard.at(trace, 1)[2] < 1e-6  # " his": "her" was meant
     two = finished(exact, "The", 5, steps=2, draw="argmax")
-    assert [row.hazardous for row in parallel_hazard(exact, two).by_count(two)] == [0, 0]
+    assert not any(parallel_hazard(exact, two).hazardous(two, step).any() for step in (1, 2))
 
 
 def test_one_at_a_time_there_is_no_hazard_and_nothing_is_asked(exact):
@@ -216,7 +229,7 @@ def test_one_at_a_time_there_is_no_hazard_and_nothing_is_asked(exact):
     hazard = parallel_hazard(checkpoint, trace)
     assert rows == [] and hazard_cost(trace) == 0
     np.testing.assert_array_equal(hazard.probability, np.concatenate([frame.chosen for frame in trace.frames]))
-    assert hazard.by_count(trace) == [TogetherCount(1, 5, 5, 0)]
+    assert clashes(hazard, trace) == [{"together": 1, "commits": 5, "clashing": 0, "steps": 5}]
 
 
 def test_tokens_given_the_others_are_what_the_model_says_of_the_row_with_one_masked(tiny):
@@ -244,7 +257,7 @@ def test_tokens_given_the_others_are_what_the_model_says_of_the_row_with_one_mas
 def test_a_stricter_share_finds_more(exact):
     trace = finished(exact, "The", 5, steps=1, seed=0)
     hazard = parallel_hazard(exact, trace)
-    found = [hazard.by_count(trace, share)[0].hazardous for share in (1e-9, 0.01, 0.5, 1.0)]
+    found = [int(hazard.hazardous(trace, 1, share).sum()) for share in (1e-9, 0.01, 0.5, 1.0)]
     assert found == sorted(found) and found[0] < found[-1]
     for share in (0.0, 1.1, float("nan")):
         with pytest.raises(InputError, match=r"must be in \(0, 1\]"):
@@ -321,7 +334,7 @@ def test_only_the_checkpoint_that_made_the_run_can_score_it(tiny, exact, work):
     with pytest.raises(InputError, match="made with tiny-mdm, and exact-world is loaded"):
         work(exact, trace)
     other = replace(trace, checkpoint=trace.checkpoint | {"revision": "0" * 12})
-    with pytest.raises(InputError, match="other weights of tiny-mdm"):
+    with pytest.raises(InputError, match="made with revision 000000000000 of tiny-mdm"):
         work(tiny, other)
     with pytest.raises(InputError, match="still going on"):
         work(tiny, replace(trace, state="running"))

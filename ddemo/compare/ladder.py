@@ -6,7 +6,7 @@ from typing import Any
 
 from ddemo import runs
 from ddemo.compare.lanes import set_up
-from ddemo.compare.questions import QUESTIONS, LanePlan
+from ddemo.compare.questions import QUESTIONS, STEPS, LanePlan
 from ddemo.denoisers import Checkpoint
 from ddemo.errors import InputError
 from ddemo.judge import Judge
@@ -14,7 +14,6 @@ from ddemo.measures import NO_JUDGE, Value, measuring
 from ddemo.sampling import SAMPLERS, Engine
 from ddemo.sampling.samplers.definition import BY_CLOCK
 
-STEPS = (4, 8, 16, 32, 64, 128)
 SEEDS, NEW_TOKENS = 4, 64
 
 

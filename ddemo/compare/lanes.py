@@ -5,20 +5,25 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from ddemo import runs
 from ddemo.compare.questions import LanePlan
-from ddemo.denoisers import Checkpoint
+from ddemo.denoisers import Checkpoint, Denoiser
 from ddemo.denoisers.caches import NONE
 from ddemo.denoisers.fit import CACHE_COPIES, COPIES, Growth, free_memory, in_bytes
 from ddemo.errors import InputError
-from ddemo.sampling import Engine, Frame, SamplerConfig
+from ddemo.sampling import Engine, Frame, SamplerConfig, latents
 from ddemo.settings import default_sampler
 from ddemo.trace import Trace
 
 log = logging.getLogger(__name__)
 
-CANDIDATE_BYTES = 8  # of a frame: id and probability
+# What a frame keeps of a position: its place and entropy; what was written there, where and how likely it was, the
+# first and last of which stand in the report that came from the device, too; and for each candidate its id and
+# probability. Under Gaussian noise also distance, margin and the place in the plane; and the latent, for each of its
+# dimensions.
+REPORT_BYTES, CANDIDATE_BYTES, LANDING_BYTES, POINT_BYTES = 28, 8, 16, 8
 SHARE = 0.5  # of the free memory, which others use too
 GONE_WRONG = "Something went wrong in this lane; its steps until then are kept."
 
@@ -169,7 +174,7 @@ def set_up(
     if not contest.begun:
         raise InputError(next((problem for problem in contest.problems if problem), "There is no lane to run."))
     free = free_memory(checkpoint.denoiser.device) if free is None else free
-    _check(checkpoint, contest.runs, int(SHARE * free))
+    _check(checkpoint, contest, int(SHARE * free))
     return contest
 
 
@@ -183,31 +188,53 @@ def _begun(checkpoint: Checkpoint, text: str, length: int, plan: LanePlan) -> tu
         return None, str(problem)
 
 
-def cost_of(checkpoint: Checkpoint, traces: Sequence[Trace]) -> Cost:
-    """What these runs need from where they stand, at most."""
+def cost_of(
+    checkpoint: Checkpoint, traces: Sequence[Trace], others: Mapping[str, Checkpoint] = MappingProxyType({})
+) -> Cost:
+    """What these runs need from where they stand, at most.
+
+    Args:
+        others: id -> checkpoint, of runs that another than `checkpoint` made.
+    """
+    made_with = [others.get(trace.checkpoint["id"], checkpoint).denoiser for trace in traces]
     tokens = max(len(trace.segments[-1].canvas) for trace in traces)
     steps = [trace.segments[-1].clock.last - trace.last_step for trace in traces]
     rows = [2 if trace.config.guidance else 1 for trace in traces]
     frames = sum(
-        count * len(trace.segments[-1].canvas) * CANDIDATE_BYTES * (trace.config.candidates + 1)
-        for count, trace in zip(steps, traces, strict=True)
+        count * _bytes_of_a_frame(denoiser, trace)
+        for count, denoiser, trace in zip(steps, made_with, traces, strict=True)
     )
-    kept = sum(
-        each * len(trace.segments[-1].canvas)
-        for each, trace in zip(rows, traces, strict=True)
+    cache = sum(
+        CACHE_COPIES * each * len(trace.segments[-1].canvas) * denoiser.kept_bytes
+        for each, denoiser, trace in zip(rows, made_with, traces, strict=True)
         if trace.config.cache != NONE
     )
-    cache = CACHE_COPIES * kept * checkpoint.denoiser.kept_bytes if kept else 0
     turn = COPIES * 4 * checkpoint.denoiser.vocab_size * tokens * sum(rows)
     passed = tokens * sum(count * each for count, each in zip(steps, rows, strict=True))
     return Cost(len(traces), tokens, max(steps), passed, turn + cache + frames)
 
 
-def _check(checkpoint: Checkpoint, traces: Sequence[Trace], limit: int) -> None:
-    cost = cost_of(checkpoint, traces)
+def _bytes_of_a_frame(denoiser: Denoiser, trace: Trace) -> int:
+    """What a step leaves in memory that asks about every position and changes all of them."""
+    segment = trace.segments[-1]
+    length = len(segment.canvas)
+    told = length * (REPORT_BYTES + CANDIDATE_BYTES * trace.config.candidates)
+    if denoiser.process != "gaussian":
+        return told
+    points = length * denoiser.space.embeddings.shape[1] * POINT_BYTES
+    # As `Latents.kept_for` has it: all that the segment's steps leave, or none.
+    kept = points if segment.clock.last * points <= latents.MOST_KEPT else 0
+    return told + length * LANDING_BYTES + kept
+
+
+def _check(checkpoint: Checkpoint, contest: Contest, limit: int) -> None:
+    def of_first(count: int) -> Cost:
+        return cost_of(checkpoint, contest.runs[:count], contest.checkpoints)
+
+    cost = of_first(len(contest.runs))
     if cost.memory <= limit:
         return
-    fits = next((n for n in range(len(traces) - 1, 0, -1) if cost_of(checkpoint, traces[:n]).memory <= limit), 0)
+    fits = next((n for n in range(cost.lanes - 1, 0, -1) if of_first(n).memory <= limit), 0)
     told = f"{cost.lanes} lanes of {cost.tokens:,} tokens need up to {in_bytes(cost.memory)}"
     way_out = f"the first {fits} would fit" if fits > 1 else "the first would fit" if fits else "take a shorter text"
     raise CostLimit(f"{told}, and {in_bytes(limit)} may be used: {way_out}.", fits)

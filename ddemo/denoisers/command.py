@@ -32,10 +32,10 @@ def fetch(options: argparse.Namespace) -> None:
     """Download a checkpoint from the Hub into its cache; a download that was broken off goes on."""
     from ddemo.denoisers import find_checkpoint, hub, load_codec
     from ddemo.denoisers.fit import fit, in_bytes, size_of_download
-    from ddemo.denoisers.loading import check_supported
+    from ddemo.denoisers.loading import cached_checkpoint, check_supported
 
     _, use, free = _wanted(options)
-    if options.dry_run or not _is_complete(options.id):
+    if options.dry_run or not cached_checkpoint(options.id):
         planned = hub.plan(options.id)
         check_supported(planned.config, planned.id.repository)
         held = fit(size_of_download(planned.config, planned.parameters, planned.weights), use, free)
@@ -51,16 +51,6 @@ def fetch(options: argparse.Namespace) -> None:
     directory = find_checkpoint(options.id)
     load_codec(directory)  # fetches the tokenizer that a checkpoint without one borrows
     print(f"{options.id} is in the cache: use it as --checkpoint {options.id}")
-
-
-def _is_complete(name: str) -> bool:
-    """Whether the cache holds all of it; another program may have put a part of it there."""
-    from ddemo.denoisers import find_checkpoint, hub
-
-    try:
-        return hub.cached(name) is not None and find_checkpoint(name).is_dir()
-    except InputError:
-        return False
 
 
 def models(options: argparse.Namespace) -> None:
@@ -94,12 +84,12 @@ def _wanted(options: argparse.Namespace) -> tuple[Any, Any, int]:
 
 def _row(entry: Any, use: Any, free: int) -> dict[str, Any]:
     """An entry of the catalog as a record, with what its weights alone need here."""
-    from ddemo.denoisers import hub
     from ddemo.denoisers.fit import Size, fit
+    from ddemo.denoisers.loading import cached_checkpoint
 
     row = {name: getattr(entry, name) for name in ("id", "revision", "family", "process", "parameters", "bytes")}
     row |= {name: getattr(entry, name) for name in ("licence", "context", "sampler", "source", "note")}
-    row |= {"settings": dict(entry.settings), "try": entry.try_, "cached": hub.cached(entry.id) is not None}
+    row |= {"settings": dict(entry.settings), "try": entry.try_, "cached": cached_checkpoint(entry.id) is not None}
     held = fit(Size(entry.parameters), use, free) if entry.parameters else None
     return row | {"weights": held.need.weights if held else None, "fit": held.verdict if held else None}
 

@@ -41,7 +41,6 @@ from ddemo.errors import InputError
 BLOCK_LENGTH = 32  # of the A2D checkpoints for block diffusion, whose config.json does not tell
 SENTENCE = "The capital of France is Paris, and the capital of Germany is Berlin."
 HEAD = "lm_head.weight"
-NO_TOKENS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}  # the network needs to know none
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,18 @@ def find_checkpoint(name: str) -> Path:
     return directory
 
 
+def cached_checkpoint(name: str) -> Path | None:
+    """The directory of `owner/name[@revision]` in the Hub's cache; None where it is not there, or not whole as far as
+    files tell, since another program may have fetched a part of it."""
+    directory = hub.cached(name)
+    try:
+        if directory:
+            _check_files(directory)
+    except InputError:
+        return None
+    return directory
+
+
 def check_supported(config: dict, name: str) -> None:
     """Raises InputError where a config.json is of no family that is read here; `name` is what the message says."""
     _family_of(Path(name), config)

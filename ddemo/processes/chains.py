@@ -35,15 +35,6 @@ def states(law: Tensor, matrices: Tensor) -> Tensor:
     return torch.stack(laws)
 
 
-def flipped(matrix: Tensor) -> Tensor:
-    """Rows to columns, or columns to rows.
-
-    In the column convention, of SEDD and of D3PM's text code, Q[j, i] = q(x_t = j | x_(t-1) = i), laws are columns,
-    p goes to Q p, and products run from right to left: (Q_1 Q_2)^T = Q_2^T Q_1^T.
-    """
-    return matrix.mT
-
-
 def stationary(matrix: Tensor) -> Tensor:
     """The law [K] that a step leaves as it is, pi = pi Q.
 

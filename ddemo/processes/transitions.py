@@ -1,8 +1,8 @@
 """Transition matrices of small alphabets: what one step of noise does, Q_t, and what many do, Q_bar_t.
 
 Matrices are [..., K, K] float64 in the row convention of D3PM (arXiv 2107.03006): Q[i, j] = q(x_t = j | x_(t-1) = i),
-rows sum to one, a law p [K] goes to p @ Q, and Q_bar_t = Q_1 Q_2 ... Q_t. SEDD (arXiv 2310.16834) has columns:
-`ddemo.processes.chains.flipped` turns one into the other.
+rows sum to one, a law p [K] goes to p @ Q, and Q_bar_t = Q_1 Q_2 ... Q_t. SEDD (arXiv 2310.16834) and
+D3PM's code for text have columns: their Q is the transpose, p goes to Q p, and products run from right to left.
 
 The first argument is how much noise, a number or a tensor [...]. For `absorbing`, `uniform` and `hybrid` steps keep
 the form: with beta_t it is Q_t, and with 1 - alpha(t) it is Q_bar_t. The others have to be multiplied.

@@ -11,13 +11,12 @@ from ddemo import runs
 from ddemo.denoisers import Checkpoint
 from ddemo.errors import InputError
 from ddemo.judge import Judge
-from ddemo.measures import NO_JUDGE, Value, mean_of
+from ddemo.measures import Value, mean_of, perplexity_of
 from ddemo.sampling import Canvas
 from ddemo.sampling.config import MAX_SEED, quoted
 from ddemo.trace import Trace
 
 TOGETHER = 16  # texts that share their forward passes
-TOO_SHORT = "The text is shorter than two tokens of the judge."
 
 Progress = Callable[[int, int], None]  # (done, in all)
 
@@ -116,7 +115,6 @@ def perplexity(judge: Judge | None, texts: Sequence[str], tally: Tally) -> Value
     """The geometric mean of the texts' perplexities, with the standard error over texts."""
     found = []
     for text in texts:
-        number = judge.perplexity(text) if judge else None
-        found.append(Value(number, why="" if number is not None else TOO_SHORT if judge else NO_JUDGE))
+        found.append(perplexity_of(judge, text))
         tally.add()
     return mean_of(found, geometric=True)

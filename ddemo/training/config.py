@@ -99,10 +99,15 @@ class TrainingConfig:
         }
 
 
-# A resumed run sees the same windows in the same order only if these stay as they were.
+# A resumed run has the same network, and sees the same windows in the same order, only if these stay as they were;
+# and data, vocab_size and init, which `prepare` looks after.
 KEPT_ON_RESUME = (
-    "process",
+    "layers",
+    "width",
+    "heads",  # which no weight tells: with others the weights fit, and mean something else
+    "positions",
     "latent_dim",
+    "process",
     "seed",
     "tokens_per_step",
     "lengths",

@@ -33,19 +33,27 @@ def train(config: TrainingConfig, resume: str | None = None) -> Progress:
     """
     torch.backends.cuda.matmul.allow_tf32 = True
     transformers_logging.disable_progress_bar()  # one bar is enough
-    saved = config.out / f"{resume or 'state'}.pt"
-    if resume is None and saved.exists():
-        raise ValueError(f"{config.out} holds a run: resume it, or choose another directory")
-    if resume is not None and not saved.exists():
-        raise ValueError(f"nothing to resume: there is no {saved}")
-    run = Run(config, *prepare(config, resuming=resume is not None))
-    (config.out / "settings.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    if resume is None:
+        _check_is_free(config.out)
+    elif not (config.out / f"{resume}.pt").exists():
+        raise ValueError(f"nothing to resume: there is no {config.out / resume}.pt")
+    run = Run(config, prepare(config, resuming=resume is not None))
     if resume:
-        run.load_state(saved.name)
+        run.load_state(f"{resume}.pt")
+    # Only now is it known that the run goes on with these.
+    (config.out / "settings.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
     with MetricsFile(config.out / "metrics.jsonl", run.progress.step) as metrics, interruptible() as interrupted:
         _loop(run, metrics, interrupted)
     run.save_state()
     return run.progress
+
+
+def _check_is_free(out: Path) -> None:
+    """Raises ValueError where another run left something: a new one would be held against its best bound."""
+    if any((out / name).exists() for name in ("state.pt", "plateau.pt")):
+        raise ValueError(f"{out} holds a run: resume it, or choose another directory")
+    if (out / "best.json").exists():
+        raise ValueError(f"{out} holds the checkpoint of a run that cannot be resumed: choose another directory")
 
 
 def _loop(run: Run, metrics: MetricsFile, interrupted: list) -> None:

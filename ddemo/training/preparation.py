@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from tokenizers import Tokenizer
@@ -31,12 +32,29 @@ WINDOW = 128  # tokens in a validation window
 TOKENIZER_SAMPLE = 80_000_000  # characters that the tokenizer is trained on, at most
 
 
-def prepare(
-    config: TrainingConfig, resuming: bool = False
-) -> tuple[Tokenizer, TokenFile, tuple[list, list], torch.Tensor]:
-    """Tokenizer, training tokens, validation windows (with their characters) and noise words [V] bool of a run.
+class Prepared(NamedTuple):
+    """What a run is made of besides its settings.
 
-    The first two are made once and then read from the run's directory. Raises InputError for text that cannot be
+    Attributes:
+        data: the training tokens.
+        valid: validation windows, and the characters of each.
+        words: [V] bool, what noise may consist of.
+    """
+
+    tokenizer: Tokenizer
+    data: TokenFile
+    valid: tuple[list, list]
+    words: torch.Tensor
+
+    @property
+    def mask_id(self) -> int:
+        return self.tokenizer.token_to_id(MASK)
+
+
+def prepare(config: TrainingConfig, resuming: bool = False) -> Prepared:
+    """Tokenizer and training tokens, which are made once and then read from the run's directory, and the rest.
+
+    Raises InputError for text that cannot be
     read, ValueError when resuming a run that was made from something else, and as `check_decoder` does.
     """
     if is_decoder(Path(config.init)):
@@ -68,7 +86,7 @@ def prepare(
     windows, characters = text_windows(codec, read_documents(config.data, "valid"), window)
     keep = [i * len(windows) // config.valid_windows for i in range(min(config.valid_windows, len(windows)))]
     valid = [windows[i] for i in keep], [characters[i] for i in keep]
-    return tokenizer, data, valid, ~codec.never_drawn
+    return Prepared(tokenizer, data, valid, ~codec.never_drawn)
 
 
 def _tokenizer_for(config: TrainingConfig, total: int) -> Tokenizer:

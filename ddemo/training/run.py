@@ -1,5 +1,7 @@
 """One training run: its networks, optimizers and progress; a step, a validation, saving and going on.
 
+What depends on the noise stands in `ddemo.training.kinds`.
+
 What is random in step n (windows, times, masks) is drawn from a generator seeded by the run's seed and n, so that the
 number of the step is all the data position and random state there is.
 """
@@ -10,30 +12,19 @@ import copy
 import json
 import os
 from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
-from transformers import PreTrainedModel
 
-from ddemo.denoisers.base import Denoiser
-from ddemo.denoisers.decoder_lm import DecoderDenoiser
-from ddemo.denoisers.latent_lm import LatentLMDenoiser
 from ddemo.denoisers.loading import pick_device
-from ddemo.denoisers.masked_lm import MaskedLMDenoiser, UniformLMDenoiser
 from ddemo.metrics import Bound, bound
 from ddemo.training.arithmetic import pick_arithmetic
 from ddemo.training.config import KEPT_ON_RESUME, TrainingConfig
-from ddemo.training.data import TokenFile, count_tokens, sample_windows
-from ddemo.training.decoder import decoder_logits, decoder_model, is_decoder
-from ddemo.training.model import initial_model, latent_logits, latent_model, noised_logits
-from ddemo.training.objective import absorbing_loss, latent_loss, uniform_loss
+from ddemo.training.data import sample_windows
+from ddemo.training.kinds import kind_of
 from ddemo.training.optimizers import make_optimizers, rate_factor, set_rate
-from ddemo.training.tokenizer import END_OF_TEXT, MASK, save_tokenizer
-
-DENOISERS = {"absorbing": MaskedLMDenoiser, "uniform": UniformLMDenoiser, "latent": LatentLMDenoiser}
+from ddemo.training.preparation import Prepared
+from ddemo.training.tokenizer import save_tokenizer
 
 
 @dataclass
@@ -55,37 +46,18 @@ class Progress:
 class Run:
     """The state of one training run: model, averaged model, optimizers, progress."""
 
-    def __init__(
-        self,
-        config: TrainingConfig,
-        tokenizer: Tokenizer,
-        data: TokenFile,
-        valid: tuple[list, list],
-        words: torch.Tensor,
-    ):
-        self.config, self.tokenizer, self.data, self.valid = config, tokenizer, data, valid
+    def __init__(self, config: TrainingConfig, prepared: Prepared):
+        self.config, self.prepared, self.kind = config, prepared, kind_of(config)
         self.device = pick_device(config.device)
         self.dtype = pick_arithmetic(config.dtype, self.device)
-        self.is_decoder = is_decoder(Path(config.init))
-        self.mask_id, self.words = tokenizer.token_to_id(MASK), words
-        self.model = self._first_model().to(self.device).train()
+        model = self.kind.first(config, prepared, seeded(config.seed, 0, "weights"))
+        model.config.process = self.kind.process  # by which the checkpoint is loaded
+        self.model = model.to(self.device).train()
         if self.device.type == "cpu":  # short rows of narrow heads: several times faster than the fused kernel there
             self.model.set_attn_implementation("eager")
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimizers = make_optimizers(self.model, config.optimizer, config.lr, config.weight_decay)
         self.progress = Progress()
-
-    def _first_model(self) -> PreTrainedModel:
-        config, draw = self.config, seeded(self.config.seed, 0, "weights")
-        if self.is_decoder:
-            model = decoder_model(Path(config.init))
-        elif config.process == "latent":
-            counts = (count_tokens(self.data, len(self.words)) + 1) * self.words
-            model = latent_model(config.init, self.tokenizer, config.shape, config.latent_dim, counts, draw)
-        else:
-            model = initial_model(config.init, self.tokenizer, config.shape, draw)
-        model.config.process = DENOISERS[config.process].process  # by which the checkpoint is loaded
-        return model
 
     def step(self) -> dict:
         """Takes one step and returns its figures."""
@@ -94,12 +66,12 @@ class Run:
         weights = torch.tensor(config.length_weights)
         length = config.lengths[torch.multinomial(weights, 1, generator=draw).item()]
         rows = max(1, config.tokens_per_step // length)
-        tokens = sample_windows(self.data, rows, length, draw, config.at_paragraph).to(self.device)
+        tokens = sample_windows(self.prepared.data, rows, length, draw, config.at_paragraph).to(self.device)
 
         rate = config.lr * rate_factor(progress.step, progress.share(config), config.warmup, config.decay)
         set_rate(self.optimizers, rate)
         with self._precision():
-            loss, read = self._loss(tokens, draw)
+            loss, read = self.kind.loss(self.model, tokens, config, self.prepared, draw)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -111,15 +83,6 @@ class Run:
         self._update_average()
         return {"loss": loss.item(), "read": read, "lr": rate, "grad_norm": norm.item()}
 
-    def _loss(self, tokens: torch.Tensor, draw: torch.Generator) -> tuple[torch.Tensor, int]:
-        if self.config.process == "latent":
-            logits_at = partial(latent_logits, self.model)
-            return latent_loss(logits_at, tokens, self.model.embeddings, self.config.loss, draw)
-        logits_at = partial(decoder_logits if self.is_decoder else noised_logits, self.model)
-        if self.config.process == "uniform":
-            return uniform_loss(logits_at, tokens, self.words, self.config.loss, draw)
-        return absorbing_loss(logits_at, tokens, self.mask_id, self.config.loss, draw)
-
     @torch.no_grad()
     def _update_average(self) -> None:
         # A short memory at first: otherwise the average would drag the untrained weights along for long.
@@ -128,19 +91,10 @@ class Run:
 
     def validate(self) -> Bound:
         """The bound of the averaged weights on the validation windows; the same masks every time."""
-        denoiser = self._denoiser()
+        denoiser = self.kind.denoiser(self.average, self.prepared.mask_id)
+        draw, words = seeded(0, 0, "valid"), self.prepared.words
         with self._precision():
-            return bound(
-                denoiser, *self.valid, self.config.valid_times, generator=seeded(0, 0, "valid"), words=self.words
-            )
-
-    def _denoiser(self) -> Denoiser:
-        config, named = self.average.config, (self.average, "in-training", self.mask_id)
-        if not self.is_decoder:
-            return DENOISERS[self.config.process](*named, config.max_position_embeddings, config.vocab_size)
-        denoiser = DecoderDenoiser(*named, config.max_position_embeddings - 1, config.vocab_size, shifted=True)
-        denoiser.before = (config.bos_token_id,)
-        return denoiser
+            return bound(denoiser, *self.prepared.valid, self.config.valid_times, generator=draw, words=words)
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)
@@ -158,8 +112,8 @@ class Run:
         """Writes the averaged weights in bfloat16 and the tokenizer, each file appearing complete."""
         part, final = self.config.out / "checkpoint.part", self.config.out / "checkpoint"
         copy.deepcopy(self.average).to(torch.bfloat16).save_pretrained(part)
-        begins = END_OF_TEXT if self.is_decoder else None
-        save_tokenizer(self.tokenizer, part, self.average.config.max_position_embeddings, begins)
+        positions = self.average.config.max_position_embeddings
+        save_tokenizer(self.prepared.tokenizer, part, positions, self.kind.begins)
         final.mkdir(exist_ok=True)
         for file in part.iterdir():
             file.chmod(0o644)  # the weights come readable by their owner alone
@@ -179,7 +133,7 @@ class Run:
         os.replace(path.with_suffix(".part"), path)
 
     def load_state(self, name: str = "state.pt") -> None:
-        """Goes back to a saved state. Raises ValueError when a setting that orders the data has changed."""
+        """Goes back to a saved state. Raises ValueError when one of `KEPT_ON_RESUME` has changed."""
         state = torch.load(self.config.out / name, map_location=self.device, weights_only=True)
         ours = self.config.to_dict()
         for field in KEPT_ON_RESUME:

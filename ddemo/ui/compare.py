@@ -286,7 +286,7 @@ class _Wiring:
             contest = self._set_up(resident, question, text, length, lanes, settings)
         except InputError as problem:
             return tell(str(problem), "error")
-        cost = cost_of(resident.get(), contest.runs)
+        cost = cost_of(resident.get(), contest.runs, contest.checkpoints)
         seconds = cost.passed * resident.pace
         return tell(
             f"{cost.lanes} lanes of {cost.tokens:,} tokens, at most {cost.turns:,} turns together: about "

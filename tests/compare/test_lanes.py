@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from ddemo import runs
+from ddemo.benchmark import held
 from ddemo.compare import CostLimit, LanePlan, cost_of, set_up
 from ddemo.compare.lanes import CACHE_COPIES, COPIES, GONE_WRONG, in_bytes
 from ddemo.compare.questions import QUESTIONS
 from ddemo.denoisers import load_checkpoint
 from ddemo.errors import InputError
-from ddemo.sampling import Engine, FillRules, SamplerConfig, loop
+from ddemo.sampling import Engine, FillRules, SamplerConfig, latents, loop
+from tests.conftest import LATENT_DIM
 from tests.denoisers import decoder_checkpoints
 
 TEXT = "The old sailor [MASK:6] into the sea."
@@ -107,9 +109,53 @@ def test_the_cost_counts_tokens_and_what_a_turn_holds(tiny):
     length = len(contest.runs[0].segments[0].canvas)
     assert (cost.lanes, cost.tokens, cost.turns) == (2, length, 4)
     assert cost.passed == 2 * 4 * length
-    assert cost.memory == COPIES * 4 * tiny.denoiser.vocab_size * length * 2 + 2 * 4 * length * 8 * 6
+    assert cost.memory == COPIES * 4 * tiny.denoiser.vocab_size * length * 2 + 2 * 4 * length * (28 + 8 * 5)
     guided = set_up(tiny, [TEXT], 0, plans_of(samples=1, guidance=1.0))
     assert cost_of(tiny, guided.runs).passed == 2 * cost.passed
+
+
+FRAMES = {  # lanes that ask about every position at each step, and change most
+    "masks": SamplerConfig("p2", steps=6),
+    "gaussian": SamplerConfig("ddpm", steps=6),
+    "gaussian, bare": SamplerConfig("ddpm", steps=6, candidates=0),
+}
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_the_cost_covers_what_the_frames_of_a_real_run_hold(kind, tiny, tiny_latent):
+    checkpoint, config = tiny if kind == "masks" else tiny_latent, FRAMES[kind]
+    trace = runs.begin(checkpoint, "", 20, config)
+    told = frames_of(checkpoint, [trace])
+    list(runs.carry_out(checkpoint, trace))
+    assert 0.85 * told < held(trace.frames) <= told
+    assert frames_of(checkpoint, [trace]) == 0, "what is to come"
+
+
+def test_the_cost_counts_latents_where_the_frames_keep_them(tiny_latent, monkeypatch):
+    def begun():
+        return runs.begin(tiny_latent, "", 20, SamplerConfig("ddpm", steps=6))
+
+    points = 6 * 20 * LATENT_DIM * 8
+    kept = frames_of(tiny_latent, [begun()])
+    monkeypatch.setattr(latents, "MOST_KEPT", points)
+    assert frames_of(tiny_latent, [begun()]) == kept
+    monkeypatch.setattr(latents, "MOST_KEPT", points - 1)
+    long = begun()
+    assert frames_of(tiny_latent, [long]) == kept - points
+    list(runs.carry_out(tiny_latent, long))
+    assert {frame.latents for frame in long.frames} == {None}
+
+
+def test_the_cost_counts_each_lane_as_its_own_checkpoint_makes_it(tiny, tiny_latent):
+    traces = [runs.begin(tiny, "", 20, SamplerConfig(steps=6)), runs.begin(tiny_latent, "", 20, FRAMES["gaussian"])]
+    each = frames_of(tiny, traces[:1]) + frames_of(tiny_latent, traces[1:])
+    assert frames_of(tiny, traces, {tiny_latent.id: tiny_latent}) == each
+
+
+def frames_of(checkpoint, traces, others=None) -> int:
+    """What of the cost are the frames that are to come."""
+    cost = cost_of(checkpoint, traces, others or {})
+    return cost.memory - COPIES * 4 * checkpoint.denoiser.vocab_size * cost.tokens * len(traces)
 
 
 def test_more_than_the_machine_holds_is_refused_with_what_fits(tiny):

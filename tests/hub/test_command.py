@@ -1,6 +1,7 @@
 """`python -m ddemo fetch` and `models`: what they print, what they refuse, and that a fetched checkpoint runs."""
 
 import json
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -10,10 +11,12 @@ import pytest
 from ddemo.__main__ import main
 from ddemo.denoisers import hub, load_checkpoint
 from ddemo.denoisers.catalog import catalog
+from ddemo.denoisers.loading import SHIPPED
 from ddemo.ui.api import of_text, stream
 from ddemo.ui.shelf import Shelf
 from tests.app_process import ROOT, clean_environment
 from tests.hub.conftest import ID
+from tests.hub.stand_in import Repository
 
 
 def run(capsys, *arguments: str) -> tuple[int, str, str]:
@@ -62,6 +65,17 @@ def test_a_page_offers_what_was_fetched(repository, cache, capsys):
     assert last["checkpoint"]["revision"] == repository.commit[:12]
 
 
+def test_the_noises_are_compared_from_a_checkpoint_of_the_cache(server, cache, capsys):
+    """Its directory is called after a commit, which is no name that it can be found by."""
+    server.repositories["someone/world"] = Repository.of(SHIPPED / "exact-world")
+    assert run(capsys, "fetch", "someone/world", "--device", "cpu")[0] == 0
+    asked = ["compare", "--question", "noises", "--checkpoint", "someone/world", "--device", "cpu"]
+    status, out, err = run(capsys, *asked, "--length", "4", "--steps", "2", "--json")
+    assert status == 0, err
+    ran = [lane["checkpoint"] for lane in json.loads(out)["lanes"]]
+    assert ran == ["someone/world", "exact-world", "exact-world-uniform"]
+
+
 @pytest.mark.parametrize(
     "name, says", [("nobody/nothing", "There is no nobody/nothing"), ("nothing", "is not the id")]
 )
@@ -84,6 +98,23 @@ def test_the_catalog_is_listed(cache, capsys):
     listed = json.loads(out)
     [row] = listed["checkpoints"]
     assert row["weights"] == 2 * row["parameters"] and row["cached"] is False and listed["device"] == "cpu"
+
+
+def test_the_catalog_says_what_is_whole_in_the_cache(tiny_directory, cache, capsys):
+    entry = next(iter(catalog().values()))
+    place = cache / f"models--{entry.id.replace('/', '--')}" / "snapshots" / entry.revision
+    place.mkdir(parents=True)
+
+    def listed() -> tuple[bool, bool]:
+        """As text and as JSON."""
+        text = run(capsys, "models", entry.id, "--device", "cpu")[1]
+        rows = json.loads(run(capsys, "models", entry.id, "--device", "cpu", "--json")[1])["checkpoints"]
+        return f"{entry.id} (in the cache)" in text, next(row["cached"] for row in rows if row["id"] == entry.id)
+
+    shutil.copy(tiny_directory / "config.json", place)  # as another program leaves it that asks for no weights
+    assert listed() == (False, False)
+    shutil.copytree(tiny_directory, place, dirs_exist_ok=True)
+    assert listed() == (True, True)
 
 
 @pytest.mark.parametrize(

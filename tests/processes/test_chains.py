@@ -30,14 +30,6 @@ def test_products_states_and_between_agree(seed, first, second):
     torch.testing.assert_close(chains.states(law, matrices), law @ bars, **EXACTLY)
 
 
-def test_columns_are_rows_turned_and_multiply_from_the_right():
-    a, b = random_matrices(3)[:2]
-    torch.testing.assert_close(chains.flipped(a @ b), chains.flipped(b) @ chains.flipped(a), **EXACTLY)
-    torch.testing.assert_close(chains.flipped(a).sum(0), torch.ones(5, dtype=torch.float64), **EXACTLY)
-    law = a[0]
-    torch.testing.assert_close(chains.flipped(b) @ law, law @ b, **EXACTLY)
-
-
 @given(st.integers(0, 10**6))
 @settings(max_examples=40, deadline=None)
 def test_the_stationary_law_is_left_as_it_is_and_is_where_powers_go(seed):

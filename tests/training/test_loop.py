@@ -190,6 +190,37 @@ def test_an_existing_run_is_not_overwritten(straight, corpus, capsys):
     assert (straight / "state.pt").stat().st_mtime_ns == before
 
 
+def test_what_a_run_left_that_died_before_it_was_saved_is_not_taken_for_ones_own(corpus, tmp_path, monkeypatch):
+    """A new run would be held against a bound that is not its own, and might never write its checkpoint."""
+    config = TrainingConfig(data=corpus, out=tmp_path, steps=6, **TINY)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "save_state", lambda run, name="state.pt": None)  # as if it had died before
+        train(config)
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert "best.json" in left and "state.pt" not in left
+    with pytest.raises(ValueError, match="holds the checkpoint of a run that cannot be resumed: choose another"):
+        train(config)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == left
+
+
+@pytest.mark.parametrize("field", ["layers", "width", "heads", "positions", "latent_dim"])
+def test_a_run_goes_on_with_its_own_network(straight, corpus, field):
+    before = (straight / "state.pt").read_bytes()
+    other = TINY | {field: 2 * TINY[field]}
+    with pytest.raises(ValueError, match=f"^{field} must stay {TINY[field]} to resume, not {other[field]}$"):
+        train(TrainingConfig(data=corpus, out=straight, steps=6, **other), "state")
+    assert (straight / "state.pt").read_bytes() == before
+
+
+def test_settings_that_are_refused_are_not_noted(straight, corpus):
+    """`settings.json` says what the run was made with, not what somebody tried."""
+    before = (straight / "settings.json").read_text()
+    with pytest.raises(ValueError, match="seed must stay 0 to resume, not 5"):
+        train(TrainingConfig(data=corpus, out=straight, steps=6, **TINY | {"seed": 5}), "state")
+    assert (straight / "settings.json").read_text() == before
+    assert json.loads(before)["seed"] == 0
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [

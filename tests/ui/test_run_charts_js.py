@@ -11,6 +11,7 @@ from ddemo.sampling import SamplerConfig
 from ddemo.ui.examples import trace_of
 from ddemo.ui.run_charts import RunCharts, source
 from ddemo.ui.token_canvas.messages import Messages
+from tests.test_rescoring import clashes
 
 TESTS = Path(__file__).with_name("run_charts.test.mjs")
 UI = Path(__file__).parents[2] / "ddemo" / "ui"
@@ -72,11 +73,7 @@ def test_what_was_worked_out_is_read_as_the_trace_has_it(run_in_node, tiny, samp
     seen = json.loads(run_in_node(READ_SCORES, *SCRIPTS, read=Messages("r", trace).whole()))
     assert seen["share"] == HAZARDOUS
     for share, counts in zip((0.5, 0.95, 0.99, 1.0), seen["counts"], strict=True):
-        expected = [
-            {"together": row.together, "commits": row.commits, "clashing": row.hazardous, "steps": row.steps}
-            for row in trace.hazard.by_count(trace, share)
-        ]
-        assert counts == expected
+        assert counts == clashes(trace.hazard, trace, share)
     assert any(row["clashing"] for row in seen["counts"][-1])
     compared = 0
     for frame in (frame for frame in trace.frames if frame.fresh):

@@ -9,10 +9,19 @@ from huggingface_hub import metadata_load
 from yaml import YAMLError
 
 from ddemo.compare.questions import NOISE
-from ddemo.denoisers import find_checkpoint, hub
+from ddemo.denoisers import hub
 from ddemo.denoisers.catalog import Entry, catalog
 from ddemo.denoisers.fit import Size, Use, fit, free_memory, in_bytes, size_of_directory
-from ddemo.denoisers.loading import SHIPPED, canvas_limit_of, family_of, fit_of, pick_device, pick_dtype, process_of
+from ddemo.denoisers.loading import (
+    SHIPPED,
+    cached_checkpoint,
+    canvas_limit_of,
+    family_of,
+    fit_of,
+    pick_device,
+    pick_dtype,
+    process_of,
+)
 from ddemo.errors import InputError
 from ddemo.ui.chosen import tries_of
 from ddemo.ui.resident import Resident
@@ -76,7 +85,7 @@ def row_of_directory(shelf: Shelf, directory: Path) -> dict[str, str]:
 
 def row_of_entry(shelf: Shelf, entry: Entry) -> dict[str, str]:
     """The row of one of the catalog that the page does not offer yet."""
-    directory = on_disk(entry.id)
+    directory = cached_checkpoint(entry.id)
     return {
         "id": entry.id,
         "group": "catalog",
@@ -109,14 +118,6 @@ def where(resident: Resident) -> str:
     if not resident.directory.is_dir():
         return GONE
     return "shipped" if resident.directory.parent == SHIPPED else ON_DISK
-
-
-def on_disk(name: str) -> Path | None:
-    """The directory of a checkpoint that is there and can be read, as far as its files tell."""
-    try:
-        return find_checkpoint(name) if hub.cached(name) else None
-    except InputError:
-        return None
 
 
 def usual_use(shelf: Shelf, **instead: Any) -> Use:

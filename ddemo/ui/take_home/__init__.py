@@ -11,7 +11,7 @@ import gradio as gr
 
 from ddemo.errors import InputError
 from ddemo.permalink import EDITED, Permalink, read_fragment
-from ddemo.runs import made_elsewhere
+from ddemo.rerun import made_elsewhere
 from ddemo.sampling import check_cache, check_process
 from ddemo.snippets import snippets_of
 from ddemo.trace import LARGEST_FILE, Trace
