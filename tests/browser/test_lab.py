@@ -127,13 +127,14 @@ def test_a_link_chooses_its_checkpoint_and_the_sentence_follows_the_chosen_one(v
 
 
 def test_a_link_to_another_noise_leaves_denoise_ready_and_one_to_the_same_leaves_it_alone(visitor):
-    follow(visitor, "#lab=forward&checkpoint=exact-world-uniform&t=0.5")
+    link = f"#lab=forward&checkpoint=exact-world-uniform&text={quote('The queen loves her son.')}"
+    follow(visitor, f"{link}&t=0.5")
     expect(visitor.page.locator("#checkpoint input")).to_have_value(re.compile("^exact-world-uniform ·"))
     expect(visitor.page.locator("#sampler input")).to_have_value("Uniform, mean posterior")
     visitor.page.get_by_role("tab", name="Denoise").click()
     visitor.page.locator("#steps input").fill("9")
     visitor.page.locator("#steps input").press("Tab")
-    visitor.page.evaluate("location.hash = '#lab=forward&checkpoint=exact-world-uniform&t=0.75'")
+    visitor.page.evaluate("link => { location.hash = link; }", f"{link}&t=0.75")
     expect(title(visitor, "forward", "curve")).to_contain_text("t = 0.75")
     visitor.page.get_by_role("tab", name="Denoise").click()
     expect(visitor.page.locator("#steps input")).to_have_value("9")
