@@ -308,7 +308,7 @@ class _Wiring:
     def _wait_for(self, resident: Resident, stopped: Callable[[], bool]) -> Iterator[dict]:
         if not resident.start(again=True).loaded:
             sentence = f"Loading {resident.id}: the run begins as soon as it is there."
-            yield {self.notice: tell(sentence), self.canvas: wait(sentence)}
+            yield {self.notice: tell(sentence), self.canvas: wait(f"Waiting for {resident.id}…")}
             resident.await_weights(stopped)
 
     def _idle(self, visit: Visit, ours: Work) -> dict:
