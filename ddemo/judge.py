@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ddemo.denoisers.building import alone
 from ddemo.errors import InputError
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ def load_judge(name: str | None = None, device: str = "cpu") -> Judge:
             if importlib.util.find_spec(package) is None:
                 raise InputError(f"The judge cannot be read without the package {package}: {INSTALL}.")
     try:
-        model, tokenizer = _read(directory, file)
+        with alone():
+            model, tokenizer = _read(directory, file)
         return Judge(model.to(device), tokenizer, shown)
     except Exception as problem:  # the libraries trip over damaged files in every way there is
         log.info("the judge %s cannot be loaded", shown, exc_info=True)

@@ -122,7 +122,8 @@ class NoiseLevel(nn.Module):
 
     def forward(self, sigma: Tensor) -> Tensor:
         half = FREQUENCIES // 2
-        frequencies = torch.exp(-math.log(10_000.0) / half * torch.arange(half, device=sigma.device))
+        steps = torch.arange(half, dtype=torch.float32, device=sigma.device)
+        frequencies = torch.exp(-math.log(10_000.0) / half * steps)
         angles = sigma.float()[:, None] * frequencies
         return self.mlp(torch.cat([angles.cos(), angles.sin()], -1).to(self.mlp[0].weight.dtype))
 
@@ -202,7 +203,7 @@ def rotary(places: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
     Source: Su et al. 2021 (arXiv 2104.09864), with the two halves of a head as the pairs.
     """
-    speeds = ROTARY_BASE ** -(torch.arange(0, size, 2, device=places.device) / size)
+    speeds = ROTARY_BASE ** -(torch.arange(0, size, 2, dtype=torch.float32, device=places.device) / size)
     angles = (places[..., None] * speeds).repeat(*[1] * places.dim(), 2)
     angles = angles[:, None] if places.dim() == 2 else angles
     return angles.cos(), angles.sin()

@@ -137,7 +137,7 @@ class BlockDiTDenoiser(InBlocks, DiTDenoiser):
     def _untold(self, count: int) -> Tensor:
         """The condition of rows that are told no time, at least one for each row."""
         count += -count % STRIDE if self.device.type == "cpu" else 0  # see `_in_strides`
-        return self.model.condition(torch.zeros(count, device=self.device))
+        return self.model.condition(torch.zeros(count, dtype=torch.float32, device=self.device))
 
     def _attend(self, times: Tensor, lengths: Tensor, beside_clean: bool) -> Tensor:
         return block_attention(times, lengths, self.block_length, beside_clean)

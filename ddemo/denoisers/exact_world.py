@@ -61,7 +61,7 @@ class ExactWorldDenoiser:
             p = self.world.posterior(evidence)
         else:
             p = self.world.leave_one_out(evidence)
-        logits = torch.full((int(wanted.sum()), self.vocab_size), -math.inf)
+        logits = torch.full((int(wanted.sum()), self.vocab_size), -math.inf, dtype=torch.float32)
         logits[:, :size] = p[wanted].log().float()
         return logits
 

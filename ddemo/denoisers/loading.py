@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from ddemo.denoisers import decoder_loading, dit_loading, exact_world, hub, latent_lm
 from ddemo.denoisers.base import Denoiser
+from ddemo.denoisers.building import alone
 from ddemo.denoisers.caches import NO_CACHES, CacheKinds
 from ddemo.denoisers.catalog import catalog
 from ddemo.denoisers.codec import TextCodec
@@ -376,10 +377,11 @@ def _load_masked_lm(
     directory: Path, codec: TextCodec, process: str, canvas_limit: int, target: Target
 ) -> tuple[MaskedLMDenoiser, torch.dtype]:
     told = {"trust_remote_code": False}
-    _check_size(
-        directory, lambda: AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained(directory, **told), **told)
-    )
-    model = _network(AutoModelForMaskedLM, directory, target.dtype, **told)
+    with alone(lambda: target.check(directory)):
+        _check_size(
+            directory, lambda: AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained(directory, **told), **told)
+        )
+        model = _network(AutoModelForMaskedLM, directory, target.dtype, **told)
     kind = UniformLMDenoiser if process == "uniform" else MaskedLMDenoiser
     denoiser = kind(model.to(target.device), directory.name, codec.mask_id, canvas_limit, codec.vocab_size)
     denoiser.before, denoiser.after = frame_of(codec.tokenizer)
@@ -403,8 +405,9 @@ def _masked_lm_checks(denoiser: MaskedLMDenoiser) -> Iterator[str]:
 def _load_latent_lm(
     directory: Path, codec: TextCodec, process: str, canvas_limit: int, target: Target
 ) -> tuple[latent_lm.LatentLMDenoiser, torch.dtype]:
-    _check_size(directory, lambda: latent_lm.LatentBert(latent_lm.LatentConfig.from_pretrained(directory)))
-    model = _network(latent_lm.LatentBert, directory, target.dtype).to(target.device)
+    with alone(lambda: target.check(directory)):
+        _check_size(directory, lambda: latent_lm.LatentBert(latent_lm.LatentConfig.from_pretrained(directory)))
+        model = _network(latent_lm.LatentBert, directory, target.dtype).to(target.device)
     if len(model.embeddings) != codec.vocab_size or not model.log_prior.isfinite().any():
         raise InputError(f"The weights of {directory.name} are damaged: they place none of its words.")
     return latent_lm.LatentLMDenoiser(

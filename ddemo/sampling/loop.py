@@ -195,11 +195,15 @@ def _ask(denoiser: Denoiser, lanes: Sequence[Lane], rules: FillRules) -> None:
     rows = [requests(lane, wanted, denoiser.mask_id) for lane, wanted in zip(lanes, asked, strict=True)]
     parts = iter(forward(denoiser, [row for own in rows for row in own]))
     for lane, wanted, own in zip(lanes, asked, rows, strict=True):
-        logits = [next(parts) for _ in own] or [torch.empty(0, denoiser.vocab_size, device=denoiser.device)]
+        logits = [next(parts) for _ in own] or [_no_logits(denoiser)]
         positions = wanted.nonzero().squeeze(-1)
         spacing = lane.canvas.spacing[positions]
         lane.belief = Belief(positions, rules.apply(guided(logits, lane), spacing, lane.config.end_of_text))
         lane.nfe += len(own)
+
+
+def _no_logits(denoiser: Denoiser) -> Tensor:
+    return torch.empty(0, denoiser.vocab_size, dtype=torch.float32, device=denoiser.device)
 
 
 def requests(lane: Lane, wanted: Tensor, mask_id: int) -> list[Request]:
@@ -209,7 +213,7 @@ def requests(lane: Lane, wanted: Tensor, mask_id: int) -> list[Request]:
     if lane.latents is not None:
         return [Request(lane.latents.points, wanted, lane.latents.times(lane.stage.t))]
     share = lane.plan.noised_share(lane.stage, lane.tokens)
-    times = torch.full((len(wanted),), share).masked_fill_(lane.canvas.fixed, 0.0)
+    times = torch.full((len(wanted),), share, dtype=torch.float32).masked_fill_(lane.canvas.fixed, 0.0)
     versions = _versions(lane, lane.tokens, mask_id)
     caches: Sequence[BlockCache | None] = [None] * len(versions)
     if lane.config.cache != NONE:
