@@ -223,4 +223,5 @@ VIEW = View(
         Part("numbers", "numbers"),
     ),
     answer,
+    updated=("own",),
 )

@@ -235,4 +235,5 @@ VIEW = View(
         Part("numbers", "numbers"),
     ),
     answer,
+    updated=("own",),
 )
