@@ -151,11 +151,17 @@ def exponential_of_kind(kind: Kind, sigma: float) -> Tensor:
     return rates.exponential(rates_of_kind(kind), sigma)
 
 
+@lru_cache(maxsize=512)
+def steps_of_kind(kind: Kind, sigma: float, steps: int) -> Tensor:
+    """[K, K] of so many steps; a product of matrices wakes all threads of torch, which then wait for the next one."""
+    return rates.discrete_steps(rates_of_kind(kind), sigma, steps)
+
+
 @lru_cache(maxsize=64)
 def gaps_of_kind(kind: Kind, sigma: float, counts: tuple[int, ...]) -> tuple[float, ...]:
     """What `gaps_of` finds."""
     exact = exponential_of_kind(kind, sigma)
-    made = [rates.discrete_steps(rates_of_kind(kind), sigma, steps) for steps in counts]
+    made = [steps_of_kind(kind, sigma, steps) for steps in counts]
     return tuple(float(chains.total_variation(steps, exact).max()) for steps in made)
 
 
@@ -246,7 +252,7 @@ def answer(values: Mapping[str, Any], resident: Resident) -> dict[str, Any]:
 
 
 def _numbers(chain: Chain, values: Mapping[str, Any], row: int, one: Tensor, many: Tensor, laws: Tensor) -> str:
-    steps = rates.discrete_steps(chain.rates, values["sigma"], values["n"])
+    steps = steps_of_kind(chain.kind, values["sigma"], values["n"])
     exact = exponential_of_kind(chain.kind, values["sigma"])
     kinds = {
         "Q_t": one[row],
