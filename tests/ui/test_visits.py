@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 from itertools import pairwise
 
+import gradio as gr
 import httpx
 import pytest
 
@@ -14,7 +15,8 @@ from ddemo.sampling import SamplerConfig
 from ddemo.sampling.engine import LEAD
 from ddemo.ui import examples
 from ddemo.ui.denoise import UNEXPECTED
-from ddemo.ui.page import QUEUE_SIZE
+from ddemo.ui.page import BETWEEN_LOOKS, QUEUE_SIZE, build_demo
+from ddemo.ui.shelf import Shelf
 from ddemo.ui.visits import AT_ONCE, GONE, OneAtATime, SentMessages, Visit, new_run_id
 from tests.ui.conftest import EXAMPLE_RUN, HeldCheckpoint
 from tests.ui.reader import Reader
@@ -347,6 +349,12 @@ def test_the_queue_says_its_position_and_when_it_is_full(served, gate):
     assert canvas_of(crowd[-1].wait())["state"] == "finished"
     late.denoise("", 1, steps=1)
     assert canvas_of(late.wait())["state"] == "finished"
+
+
+def test_a_server_that_nobody_asks_anything_is_at_rest(tiny):
+    """By a name inside Gradio, which a version to come may change."""
+    usual = gr.Blocks().queue()._queue.sleep_when_free
+    assert usual < BETWEEN_LOOKS == build_demo(Shelf([HeldCheckpoint(tiny)]))._queue.sleep_when_free
 
 
 def _queued(served) -> int:

@@ -186,4 +186,5 @@ VIEW = View(
     answer,
     of_checkpoint=True,
     work=Work("Measure", carry_out),
+    updated=("text",),
 )

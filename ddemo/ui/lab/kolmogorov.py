@@ -121,6 +121,21 @@ def paths_of(moving: Moving, count: int, seed: int) -> tuple[gillespie.Path, ...
     return tuple(gillespie.in_time(path, moving.curve) for path in made)
 
 
+@lru_cache(maxsize=64)
+def shares_of(moving: Moving, count: int, seed: int) -> Tensor:
+    """[T, K] the share of so many paths in each symbol at `TIMES`."""
+    return gillespie.shares(paths_of(moving, count, seed), TIMES, moving.size)
+
+
+def solved_law(moving: Moving, t: float) -> Tensor:
+    """[K] p_t where `solved_laws` goes on to t from the last of `TIMES` before it."""
+    before = [time for time in TIMES if time < t]
+    if not before:
+        return solved_laws(moving)[0]
+    start = solved_laws(moving)[len(before) - 1]
+    return rates.solve(start, moving.rates, moving.curve.beta, [before[-1], t], SUBSTEPS)[-1]
+
+
 def moving_of(values: Mapping[str, Any]) -> Moving:
     """What the controls describe; raises InputError for rates that are none, or too large."""
     own: tuple[tuple[float, ...], ...] = ()
@@ -139,7 +154,7 @@ def answer(values: Mapping[str, Any], resident: Resident) -> dict[str, Any]:
     names, follow = moving.names, min(values["follow"], moving.size) - 1
     exact, solved = exact_laws(moving), solved_laws(moving)
     paths = paths_of(moving, count, values["seed"])
-    share = gillespie.shares(paths, TIMES, moving.size) if paths else None
+    share = shares_of(moving, count, values["seed"]) if paths else None
     error = gillespie.share_error(exact, count) if paths else None
     law = moving.initial @ rates.exponential(moving.rates, moving.curve.sigma(t))
     flows = rates.flows(law, moving.rates, moving.curve.beta(t))
@@ -179,9 +194,7 @@ def _shares_csv(exact: Tensor, solved: Tensor, share: Tensor | None, follow: int
 
 
 def _numbers(moving: Moving, t: float, law: Tensor, flows: Tensor, paths: tuple[gillespie.Path, ...]) -> str:
-    times = [time for time in TIMES if time < t] + [t]
-    solved = rates.solve(exact_laws(moving)[0], moving.rates, moving.curve.beta, times, SUBSTEPS)[-1]
-    closed = moving.closed(t)
+    solved, closed = solved_law(moving, t), moving.closed(t)
     kinds = {"p_t = p_0 exp(sigma R)": law, "Runge-Kutta": solved}
     if closed is not None:
         kinds["closed form"] = closed
@@ -223,4 +236,5 @@ VIEW = View(
         Part("numbers", "numbers"),
     ),
     answer,
+    updated=("own",),
 )

@@ -1,6 +1,7 @@
 """Argmax as a limit: a softmax at a falling temperature, its vanishing gradient, and what is sampled meanwhile."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -81,8 +82,22 @@ def distances_at(logits: Tensor, base: Tensor, T: float) -> tuple[float, float, 
     return tuple(float(total_variation(*pair)) for pair in pairs)
 
 
+@lru_cache(maxsize=64)
+def norms_on_grid(logits: tuple[float, ...]) -> tuple[float, ...]:
+    """`norm_at` of each temperature of `GRID`; kept, for sliders move over it."""
+    numbers = torch.tensor(logits, dtype=torch.float64)
+    return tuple(norm_at(numbers, T) for T in GRID)
+
+
+@lru_cache(maxsize=64)
+def distances_on_grid(logits: tuple[float, ...], base: tuple[float, ...]) -> tuple[tuple[float, float, float], ...]:
+    """`distances_at` of the same."""
+    numbers, law = (torch.tensor(values, dtype=torch.float64) for values in (logits, base))
+    return tuple(distances_at(numbers, law, T) for T in GRID)
+
+
 def _gradient(logits: Tensor, T: float) -> str:
-    norms = [norm_at(logits, temperature) for temperature in GRID]
+    norms = norms_on_grid(tuple(logits.tolist()))
     here, name = norm_at(logits, T), "norm of the gradient"
     curve = {name: [max(norm, LEAST) for norm in norms]}
     figure = over_temperature_figure(
@@ -94,7 +109,7 @@ def _gradient(logits: Tensor, T: float) -> str:
 
 def _distances(logits: Tensor, base: Tensor, T: float) -> str:
     names = ("draw from softmax", "draw from argmax", "mixed base from shifted")
-    rows = [distances_at(logits, base, temperature) for temperature in GRID]
+    rows = distances_on_grid(tuple(logits.tolist()), tuple(base.tolist()))
     here = distances_at(logits, base, T)
     curves = {name: [round(row[at], 6) for row in rows] for at, name in enumerate(names)}
     marked = dict(zip(names, here, strict=True))

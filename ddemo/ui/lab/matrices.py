@@ -3,8 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import gradio as gr
 import torch
@@ -55,6 +55,20 @@ WIDTH = 0.2  # of the discretised Gaussian whose rates are taken
 GRID = tuple(2**n for n in range(11))  # numbers of discrete steps
 
 
+class Kind(NamedTuple):
+    """A noise without its steps: sliders go through times and steps, and what depends on neither is kept by this.
+
+    Attributes:
+        process: one of `PROCESSES`.
+        size: K.
+        own: a visitor's own matrix, row by row; empty for other processes.
+    """
+
+    process: str
+    size: int
+    own: tuple[tuple[float, ...], ...] = ()
+
+
 @dataclass(frozen=True)
 class Chain:
     """Noise in T steps over K symbols.
@@ -75,10 +89,15 @@ class Chain:
     def names(self) -> list[str]:
         return symbols(self.size, self.process in ("absorbing", "hybrid"))
 
-    @cached_property
+    @property
+    def kind(self) -> Kind:
+        rows = () if self.own is None else tuple(map(tuple, self.own.tolist()))
+        return Kind(self.process, self.size, rows)
+
+    @property
     def rates(self) -> Tensor:
         """[K, K], of the same process in continuous time."""
-        return rates.rates_of(self.own) if self.process == "own" else rates_by_name(self.process, self.size)
+        return rates_of_kind(self.kind)
 
     def one(self, k: int) -> Tensor:
         """Q_k for step k of 1 .. T."""
@@ -112,6 +131,40 @@ class Chain:
         return torch.linalg.matrix_power(self.own, k)
 
 
+@lru_cache(maxsize=64)
+def rates_of_kind(kind: Kind) -> Tensor:
+    """[K, K], at noise of rate 1."""
+    if kind.process == "own":
+        return rates.rates_of(torch.tensor(kind.own, dtype=torch.float64))
+    return rates_by_name(kind.process, kind.size)
+
+
+@lru_cache(maxsize=64)
+def laws_of_kind(kind: Kind) -> Tensor:
+    """[C, K] where it ends: as its rates say, in which no small probability is rounded to 0 as in its steps."""
+    return chains.stationary_laws(rates_of_kind(kind))
+
+
+@lru_cache(maxsize=64)
+def exponential_of_kind(kind: Kind, sigma: float) -> Tensor:
+    """exp(sigma R) [K, K]."""
+    return rates.exponential(rates_of_kind(kind), sigma)
+
+
+@lru_cache(maxsize=512)
+def steps_of_kind(kind: Kind, sigma: float, steps: int) -> Tensor:
+    """[K, K] of so many steps; a product of matrices wakes all threads of torch, which then wait for the next one."""
+    return rates.discrete_steps(rates_of_kind(kind), sigma, steps)
+
+
+@lru_cache(maxsize=64)
+def gaps_of_kind(kind: Kind, sigma: float, counts: tuple[int, ...]) -> tuple[float, ...]:
+    """What `gaps_of` finds."""
+    exact = exponential_of_kind(kind, sigma)
+    made = [steps_of_kind(kind, sigma, steps) for steps in counts]
+    return tuple(float(chains.total_variation(steps, exact).max()) for steps in made)
+
+
 def rates_by_name(process: str, size: int) -> Tensor:
     """[K, K], of one of `PROCESSES` but the visitor's own, at noise of rate 1."""
     if process == "absorbing":
@@ -138,9 +191,15 @@ def ring(size: int) -> Tensor:
     return torch.stack([angles.cos(), angles.sin()], -1)
 
 
+@lru_cache(maxsize=64)
+def betas_by_name(name: str, steps: int) -> Tensor:
+    """[T] by one of `BETAS`."""
+    return BETAS[name][1](steps)
+
+
 def chain_of(values: Mapping[str, Any]) -> Chain:
     """The noise that the controls describe; raises InputError for a matrix that is none."""
-    steps = BETAS[values["betas"]][1](values["steps"])
+    steps = betas_by_name(values["betas"], values["steps"])
     if values["process"] == "own":
         own = read_matrix(values["own"], MOST)
         return Chain("own", steps, len(own), own)
@@ -152,11 +211,9 @@ def step_at(t: float, steps: int) -> int:
     return max(1, round(t * steps))
 
 
-def gaps_of(chain: Chain, sigma: float, counts: Sequence[int]) -> list[float]:
+def gaps_of(chain: Chain, sigma: float, counts: Sequence[int]) -> tuple[float, ...]:
     """For each number of steps the largest total variation between a row of them and that row of exp(sigma R)."""
-    exact = rates.exponential(chain.rates, sigma)
-    made = [rates.discrete_steps(chain.rates, sigma, steps) for steps in counts]
-    return [float(chains.total_variation(steps, exact).max()) for steps in made]
+    return gaps_of_kind(chain.kind, sigma, tuple(counts))
 
 
 def answer(values: Mapping[str, Any], resident: Resident) -> dict[str, Any]:
@@ -165,10 +222,11 @@ def answer(values: Mapping[str, Any], resident: Resident) -> dict[str, Any]:
     row = min(values["row"], chain.size) - 1
     k = step_at(values["t"], values["steps"])
     one, many, names = chain.one(k), chain.many(k), chain.names
-    laws = chains.stationary_laws(chain.rates)  # the same law, and no small probability is rounded to 0 in it
+    laws = laws_of_kind(chain.kind)
     stationary = laws[0] if len(laws) == 1 else None
     title = f"Step {k} of {values['steps']}, {chain.size} symbols"
-    *gaps, gap = gaps_of(chain, values["sigma"], [*GRID, values["n"]])
+    gaps = gaps_of(chain, values["sigma"], GRID)
+    [gap] = gaps_of(chain, values["sigma"], [values["n"]])
     return {
         "own": gr.update(visible=chain.process == "own"),
         "matrices": figure_message(
@@ -194,8 +252,8 @@ def answer(values: Mapping[str, Any], resident: Resident) -> dict[str, Any]:
 
 
 def _numbers(chain: Chain, values: Mapping[str, Any], row: int, one: Tensor, many: Tensor, laws: Tensor) -> str:
-    steps = rates.discrete_steps(chain.rates, values["sigma"], values["n"])
-    exact = rates.exponential(chain.rates, values["sigma"])
+    steps = steps_of_kind(chain.kind, values["sigma"], values["n"])
+    exact = exponential_of_kind(chain.kind, values["sigma"])
     kinds = {
         "Q_t": one[row],
         "Q_bar_t": many[row],
@@ -235,4 +293,5 @@ VIEW = View(
         Part("numbers", "numbers"),
     ),
     answer,
+    updated=("own",),
 )

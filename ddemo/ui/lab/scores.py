@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -61,7 +62,7 @@ class State:
         """p_t [K]."""
         return self.initial @ transition(self.process, CURVES[self.schedule].noised(t))
 
-    @property
+    @cached_property
     def ratios(self) -> Tensor:
         """[K] the concrete scores; raises InputError where x_t never occurs."""
         marginal = self.marginal(self.t)
@@ -69,12 +70,12 @@ class State:
             raise InputError(f"{names_of(self.process)[self.x_t]} never occurs at t: choose another x_t.")
         return scores.concrete_scores(marginal, self.x_t)
 
-    @property
+    @cached_property
     def reverse(self) -> Tensor:
         """[K] the reverse rates out of x_t."""
         return scores.reverse_rates(self.ratios, self.x_t, self.rates, CURVES[self.schedule].beta(self.t))
 
-    @property
+    @cached_property
     def rates(self) -> Tensor:
         """[K, K] forwards, at noise of rate 1."""
         if self.process == "absorbing":
@@ -83,19 +84,33 @@ class State:
 
     def steps(self, dt: float) -> dict[str, scores.Step]:
         """The step from t to t - dt by each way."""
-        s = max(0.0, self.t - dt)
-        between = transition(self.process, CURVES[self.schedule].lost(self.t, s))
-        likelihood = self.marginal(s) * between[:, self.x_t]
+        s = self.before(dt)
         return {
-            EULER: scores.euler_step(self.reverse, self.x_t, self.t - s),
-            ANALYTIC: scores.tweedie_step(self.ratios, self.x_t, between),
-            EXACT: scores.Step(likelihood / likelihood.sum()),
+            EULER: self.euler(s),
+            ANALYTIC: scores.tweedie_step(self.ratios, self.x_t, self.between(s)),
+            EXACT: self.exact(s),
         }
+
+    def before(self, dt: float) -> float:
+        """s, so long before t."""
+        return max(0.0, self.t - dt)
+
+    def between(self, s: float) -> Tensor:
+        """[K, K] q(x_t | x_s)."""
+        return transition(self.process, CURVES[self.schedule].lost(self.t, s))
+
+    def euler(self, s: float) -> scores.Step:
+        return scores.euler_step(self.reverse, self.x_t, self.t - s)
+
+    def exact(self, s: float) -> scores.Step:
+        """Through the posterior."""
+        likelihood = self.marginal(s) * self.between(s)[:, self.x_t]
+        return scores.Step(likelihood / likelihood.sum())
 
     def error(self, dt: float) -> float:
         """Total variation of the Euler step, cut off where it is negative, from the exact one."""
-        made = self.steps(dt)
-        return float(total_variation(made[EULER].clipped(), made[EXACT].entries))
+        s = self.before(dt)
+        return float(total_variation(self.euler(s).clipped(), self.exact(s).entries))
 
 
 def state_of(values: Mapping[str, Any]) -> State:

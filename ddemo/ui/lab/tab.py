@@ -29,6 +29,9 @@ VIEWS = {module.VIEW.name: module.VIEW for module in MODULES}
 FIRST = next(iter(VIEWS))
 UNEXPECTED = "Something went wrong on the server: this could not be drawn."
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
+# Settings read what their controls hold, and parts take what they are given: nothing is left to do in between, for
+# which Gradio would have a thread turn to each of them.
+BARE = QUIET | {"preprocess": False, "postprocess": False}
 
 # Which view is on show is the browser's matter: a style sheet hides the others (`lab_css`).
 SHOW_VIEW = "(view) => { document.documentElement.dataset.lab = view; }"
@@ -106,7 +109,14 @@ class Shown:
 
     @property
     def outputs(self) -> list[gr.components.Component]:
+        """All that can be filled in."""
         return [self.notice, self.link, *self.parts.values(), *self.controls.values()]
+
+    @property
+    def drawn(self) -> list[gr.components.Component]:
+        """What an answer may change: Gradio makes every output of a handler anew, and those that stay as well."""
+        updated = [self.controls[name] for name in self.view.updated]
+        return [self.notice, self.link, *self.parts.values(), *updated]
 
     def answered(self, resident: Resident, held: list[Any]) -> dict[gr.components.Component, Any]:
         """Updates for what the controls hold; where that cannot be shown, a sentence, and all else stays."""
@@ -181,9 +191,14 @@ class LabTab:
     def outputs(self) -> list[gr.components.Component]:
         return [output for shown in self.shown.values() for output in shown.outputs]
 
+    @property
+    def drawn(self) -> list[gr.components.Component]:
+        """What the answers of all views may change."""
+        return [output for shown in self.shown.values() for output in shown.drawn]
+
     def show(self, name: Any, checkpoint: Any, *held: Any) -> dict[gr.components.Component, Any]:
         """Draw the view of that name from what the controls of all views hold."""
-        shown = self.shown.get(name, self.shown[FIRST])
+        shown = self.shown[name if isinstance(name, str) and name in self.shown else FIRST]
         of_all = dict(zip(self.controls, held, strict=True))
         return shown.answered(self.shelf.get(checkpoint), [of_all[control] for control in shown.controls.values()])
 
@@ -203,12 +218,12 @@ def lab_tab(shelf: Shelf, header: Header, tab: gr.Tab, denoising: DenoiseTab) ->
     for shown in lab.shown.values():
         controls = list(shown.controls.values())
         changed = [control.change for control in controls]
-        gr.on(changed, partial(change, shown), [header.picker, *controls], shown.outputs, **QUIET)
+        gr.on(changed, partial(change, shown), [header.picker, *controls], shown.drawn, **BARE)
         if shown.view.work:
             _connect_work(shown, shelf, header)
     everything = [lab.choice, header.picker, *lab.controls]
     lab.choice.change(None, lab.choice, None, js=SHOW_VIEW)
-    gr.on([tab.select, lab.choice.change, header.picker.change], lab.show, everything, lab.outputs, **QUIET)
+    gr.on([tab.select, lab.choice.change, header.picker.change], lab.show, everything, lab.drawn, **BARE)
     denoising.text.change(None, denoising.text, lab.text, js="(text) => text")
     return lab
 
@@ -224,7 +239,7 @@ def _connect_work(shown: Shown, shelf: Shelf, header: Header) -> None:
     shown.run.click(
         carry_out,
         [header.picker, *shown.controls.values(), working],
-        [*shown.outputs, shown.run, shown.halt],
+        [*shown.drawn, shown.run, shown.halt],
         concurrency_id="model",
         concurrency_limit=AT_ONCE,
         show_progress="hidden",

@@ -79,11 +79,13 @@ class View:
         words: a paragraph with its equation and its source, Markdown and TeX.
         settings: what the visitor can set, from top to bottom.
         parts: what is shown.
-        answer: values of the settings and the visitor's checkpoint -> part -> value of its component; a setting's
-            name may be among them, with an update of its control. It raises InputError for what cannot be shown.
+        answer: values of the settings and the visitor's checkpoint -> part -> value of its component; a name of
+            `updated` may be among them, with an update of its control. It raises InputError for what cannot be shown.
         of_checkpoint: whether the answer depends on the checkpoint, so that a link has to name it.
         work: of a view which has some. `answer` is then what can be shown without the weights; parts that it leaves
             out stay as they are.
+        updated: settings whose controls the answer may update, as to hide them; for each other one a move would
+            cost the server time.
     """
 
     name: str
@@ -94,6 +96,7 @@ class View:
     answer: Callable[[Mapping[str, Any], Resident], dict[str, Any]]
     of_checkpoint: bool = False
     work: Work | None = None
+    updated: tuple[str, ...] = ()
 
     def __post_init__(self):
         names = [item.name for item in (*self.settings, *self.parts)]
