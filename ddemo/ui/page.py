@@ -30,8 +30,8 @@ from ddemo.ui.token_canvas import source
 
 HERE = Path(__file__).parent
 QUEUE_SIZE = 24
-# Seconds between two looks at whether somebody waits in the queue: with Gradio's own thousandth a server that nobody asks
-# anything takes 6 % of a processor. Drafts and the lab do not go through the queue.
+# Seconds between two looks at whether somebody waits in the queue: with Gradio's own thousandth, a server that nobody
+# asks anything takes 6 % of a processor. Drafts and the lab do not go through the queue.
 BETWEEN_LOOKS = 0.02
 
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Liberation Sans", "sans-serif"]
