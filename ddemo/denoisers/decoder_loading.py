@@ -28,7 +28,6 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from ddemo.denoisers.building import alone
 from ddemo.denoisers.caches import BOTH_WAYS, BY_BLOCKS, CacheKinds
 from ddemo.denoisers.catalog import catalog
 from ddemo.denoisers.codec import TextCodec
@@ -296,8 +295,7 @@ def load(
     name = kind_of(directory, config)
     kind = KINDS[name]
     _refuse_relatives(directory, config, name)
-    with alone(lambda: target.check(directory)):
-        model = network_of(directory, config, name, codec.vocab_size)
+    model = network_of(directory, config, name, codec.vocab_size)
     count = _fill(directory, config, name, model, target)
     settings = (model.eval(), directory.name, codec.mask_id, canvas_limit, codec.vocab_size)
     if block := block_length(directory, config):

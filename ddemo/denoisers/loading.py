@@ -270,7 +270,8 @@ def _load(directory: Path, target: Target, force: bool) -> Checkpoint:
             f"{in_bytes(held.free)} is free.{way_out}"
         )
     target.check(directory)
-    denoiser, kind = family.load(directory, codec, process_of(directory), limit, target)
+    with alone(lambda: target.check(directory)):
+        denoiser, kind = family.load(directory, codec, process_of(directory), limit, target)
     target.check(directory)  # once more, since the library that reads some families cannot be stopped
     denoiser.id = hub.id_of(directory)
     return Checkpoint(denoiser.id, directory, denoiser, codec, _name_of(kind), recommended_of(directory), held)
@@ -377,11 +378,10 @@ def _load_masked_lm(
     directory: Path, codec: TextCodec, process: str, canvas_limit: int, target: Target
 ) -> tuple[MaskedLMDenoiser, torch.dtype]:
     told = {"trust_remote_code": False}
-    with alone(lambda: target.check(directory)):
-        _check_size(
-            directory, lambda: AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained(directory, **told), **told)
-        )
-        model = _network(AutoModelForMaskedLM, directory, target.dtype, **told)
+    _check_size(
+        directory, lambda: AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained(directory, **told), **told)
+    )
+    model = _network(AutoModelForMaskedLM, directory, target.dtype, **told)
     kind = UniformLMDenoiser if process == "uniform" else MaskedLMDenoiser
     denoiser = kind(model.to(target.device), directory.name, codec.mask_id, canvas_limit, codec.vocab_size)
     denoiser.before, denoiser.after = frame_of(codec.tokenizer)
@@ -405,9 +405,8 @@ def _masked_lm_checks(denoiser: MaskedLMDenoiser) -> Iterator[str]:
 def _load_latent_lm(
     directory: Path, codec: TextCodec, process: str, canvas_limit: int, target: Target
 ) -> tuple[latent_lm.LatentLMDenoiser, torch.dtype]:
-    with alone(lambda: target.check(directory)):
-        _check_size(directory, lambda: latent_lm.LatentBert(latent_lm.LatentConfig.from_pretrained(directory)))
-        model = _network(latent_lm.LatentBert, directory, target.dtype).to(target.device)
+    _check_size(directory, lambda: latent_lm.LatentBert(latent_lm.LatentConfig.from_pretrained(directory)))
+    model = _network(latent_lm.LatentBert, directory, target.dtype).to(target.device)
     if len(model.embeddings) != codec.vocab_size or not model.log_prior.isfinite().any():
         raise InputError(f"The weights of {directory.name} are damaged: they place none of its words.")
     return latent_lm.LatentLMDenoiser(

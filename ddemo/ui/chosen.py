@@ -85,6 +85,11 @@ def about(resident: Resident) -> str:
     return json.dumps(told, ensure_ascii=False)
 
 
+def is_chosen(name: str, told: str) -> bool:
+    """Whether it is the checkpoint that `about` told the browser of."""
+    return name == json.loads(told)["id"]
+
+
 def tries_of(resident: Resident):
     return tries_for(resident.codec, resident.max_length)
 

@@ -295,7 +295,7 @@ class _Wiring:
 
     def _wait_for(self, residents: Iterable[Resident], ours: Work) -> Iterator[dict]:
         for resident in residents:
-            if not resident.start(again=True).loaded:
+            if not resident.loaded:
                 yield {self.layout.notice: tell(f"Loading {resident.id}: the lanes begin as soon as it is there.")}
                 resident.await_weights(ours.stopped)
 

@@ -306,7 +306,7 @@ class _Wiring:
         return {self.log: said(trace.turns)}
 
     def _wait_for(self, resident: Resident, stopped: Callable[[], bool]) -> Iterator[dict]:
-        if not resident.start(again=True).loaded:
+        if not resident.loaded:
             sentence = f"Loading {resident.id}: the run begins as soon as it is there."
             yield {self.notice: tell(sentence), self.canvas: wait(f"Waiting for {resident.id}…")}
             resident.await_weights(stopped)

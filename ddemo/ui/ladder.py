@@ -68,7 +68,7 @@ def add_ladder(
         api_visibility="private",
         trigger_mode="once",
     )
-    halt.click(stop, climbing, None, queue=False, show_progress="hidden", api_visibility="private")
+    halt.click(OneAtATime.stop, climbing, None, queue=False, show_progress="hidden", api_visibility="private")
 
 
 class _Wiring:
@@ -98,7 +98,7 @@ class _Wiring:
 
     def _climb(self, resident: Resident, request: tuple[str, int], settings, ours: Work) -> Iterator[dict]:
         text, length = request
-        if not resident.start(again=True).loaded:
+        if not resident.loaded:
             yield {self.notice: tell(f"Loading {resident.id}: the ladder begins as soon as it is there.")}
             resident.await_weights(ours.stopped)
         if self.seat.waiting:
@@ -149,8 +149,3 @@ def _cell(name: str, value: Value) -> str:
     if value.number is None:
         return "–"
     return f"{value.number:g}" if name == "nfe" and not value.error else with_error(value)
-
-
-def stop(climbing: OneAtATime) -> None:
-    """The ladder ends at its next turn; the rungs that are finished stay."""
-    climbing.stop()

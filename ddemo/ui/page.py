@@ -1,13 +1,12 @@
 """build_demo: the page, its header and its tabs, and the named API beside it."""
 
-import json
 from pathlib import Path
 
 import gradio as gr
 
 from ddemo.errors import InputError
 from ddemo.ui.api import add_api
-from ddemo.ui.chosen import Header, about, add_header, offered
+from ddemo.ui.chosen import Header, about, add_header, is_chosen, offered
 from ddemo.ui.compare import TAB, Layout, compare_tab
 from ddemo.ui.controls import headings
 from ddemo.ui.denoise import DenoiseTab, denoise_tab
@@ -79,7 +78,7 @@ def _connect(shelf: Shelf, header: Header, denoising: DenoiseTab, comparing: Lay
     quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
     def to_denoise(name, chosen, text, length):
-        if name == json.loads(chosen)["id"]:  # the list says so too when the focus leaves it
+        if is_chosen(name, chosen):  # the list says so too when the focus leaves it
             return {header.chosen: gr.skip()}
         try:
             resident = shelf[name].start(again=True)

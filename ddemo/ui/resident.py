@@ -157,7 +157,7 @@ class Resident:
                 raise LoadStopped(f"Loading {self.id} was stopped.")
 
     def await_weights(self, stopped: Callable[[], bool]) -> None:
-        """Wait until loading is over, so that `get` does not wait.
+        """Wait until loading is over, so that `get` does not wait; what could not be loaded before is tried again.
 
         Who stops waiting does not stop the loading, which others may wait for as well; and where somebody has stopped
         it, it begins again.
@@ -165,6 +165,7 @@ class Resident:
         Raises:
             StoppedWaiting: somebody stopped before.
         """
+        self.start(again=True)
         while not stopped():
             if not self.loading:
                 return

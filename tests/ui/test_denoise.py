@@ -23,11 +23,11 @@ from ddemo.sampling.samplers import of_process
 from ddemo.ui import denoise as denoise_module
 from ddemo.ui import examples as examples_module
 from ddemo.ui import resident as resident_module
-from ddemo.ui.denoise import UNEXPECTED, data_of, draft_of, drafted, named, stop, take_text
+from ddemo.ui.denoise import UNEXPECTED, draft_of, drafted, named, stop, take_text
 from ddemo.ui.examples import FEW_WORDS, TRY, trace_of, tries_for
 from ddemo.ui.resident import Resident
 from ddemo.ui.shelf import Shelf
-from ddemo.ui.visits import GONE, SentMessages
+from ddemo.ui.visits import GONE, SentMessages, data_of
 from tests.ui.conftest import EXAMPLE_RUN, HeldCheckpoint, Page, Shown
 from tests.ui.reader import Reader
 

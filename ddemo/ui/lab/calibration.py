@@ -96,7 +96,7 @@ def carry_out(values: Mapping[str, Any], resident: Resident, stopped: Callable[[
     """Measure window by window, beside the runs of others; what was measured stays when it is stopped."""
     check(resident)
     windows, characters = windows_of(values, resident)
-    resident.start(again=True).await_weights(stopped)
+    resident.await_weights(stopped)
     with resident.at_work() as (checkpoint, _):
         words = ~checkpoint.codec.never_drawn
         measuring = calibrate(checkpoint.denoiser, windows, characters, values["times"], values["seed"], words)

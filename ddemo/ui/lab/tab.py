@@ -1,6 +1,5 @@
 """The tab: a list of views, one of which is shown, with its words, its settings and what it draws."""
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -10,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from ddemo.errors import InputError
-from ddemo.ui.chosen import Header, about, tries_of
+from ddemo.ui.chosen import Header, about, is_chosen, tries_of
 from ddemo.ui.denoise import DenoiseTab
 from ddemo.ui.lab import argmaxes, calibration, ddim, exact, forward, kolmogorov, limit, matrices, posterior, scores
 from ddemo.ui.lab.links import fragment_of, read_fragment
@@ -246,12 +245,7 @@ def _connect_work(shown: Shown, shelf: Shelf, header: Header) -> None:
         api_visibility="private",
         trigger_mode="once",
     )
-    shown.halt.click(stop, working, None, queue=False, show_progress="hidden", api_visibility="private")
-
-
-def stop(working: OneAtATime) -> None:
-    """What is carried out ends at its next update; what it has shown stays."""
-    working.stop()
+    shown.halt.click(OneAtATime.stop, working, None, queue=False, show_progress="hidden", api_visibility="private")
 
 
 def add_address(lab: LabTab, shelf: Shelf, header: Header, tabs: gr.Tabs, denoising: DenoiseTab) -> None:
@@ -269,7 +263,7 @@ def add_address(lab: LabTab, shelf: Shelf, header: Header, tabs: gr.Tabs, denois
         filled = {tabs: gr.Tabs(selected=TAB), lab.choice: view.name, lab.refusal: tell("")}
         kept = {"text"} if not values.get("text") else set()  # a link without a text means the one that is there
         filled |= {shown.controls[name]: value for name, value in values.items() if name not in kept}
-        if resident and resident.id != json.loads(chosen)["id"]:
+        if resident and not is_chosen(resident.id, chosen):
             filled |= {header.picker: resident.id, header.chosen: about(resident.start(again=True))}
             filled |= denoising.switched(resident, values.get("text") or text, length)
         return filled

@@ -18,7 +18,7 @@ from ddemo.denoisers.fit import in_bytes, used_memory
 from ddemo.denoisers.loading import check_supported, pick_device
 from ddemo.denoisers.stored import LoadStopped
 from ddemo.errors import InputError
-from ddemo.ui.chosen import Header, about, offered
+from ddemo.ui.chosen import Header, about, is_chosen, offered
 from ddemo.ui.denoise import DenoiseTab
 from ddemo.ui.models.panel import Subject, panel_of, use_of
 from ddemo.ui.models.table import rows
@@ -165,7 +165,7 @@ class Desk:
         except InputError as problem:
             return {self.view: _refusal(data_of(event), str(problem))}
         to_denoise = {self.tabs: gr.Tabs(selected="denoise")}
-        if resident.id == json.loads(chosen)["id"]:
+        if is_chosen(resident.id, chosen):
             return to_denoise
         resident.start(again=True)
         picked = {self.header.picker: gr.update(choices=offered(self.shelf), value=resident.id)}

@@ -209,7 +209,7 @@ def _fit(shelf: Shelf, subject: Subject, use: Use) -> dict[str, Any] | None:
         changes = subject.resident.get().dtype in DTYPES
         return {"verdict": "", "say": "", "parts": [], "refused": False} if changes else None
     # Loaded in another type, it gives up the memory that it has first.
-    held, least = _estimates(subject, use, place, subject.resident.get().weight_bytes if loaded else 0)
+    held, least = _estimates(subject, use, place, subject.resident.weight_bytes if subject.resident else 0)
     if held is None:
         return {"verdict": "", "say": "What it needs is known once the Hub was asked.", "parts": [], "refused": False}
     names = {"weights": "Weights", "activations": "Activations", "logits": "Logits", "total": "Together"}

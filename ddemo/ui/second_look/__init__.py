@@ -101,7 +101,7 @@ class Looks:
                 raise InputError("A second look is one for exact values or one for clashes.")
             trace = visit.find(run)
             resident = self.shelf.maker_of(trace)
-            if not resident.start(again=True).loaded:
+            if not resident.loaded:
                 yield say("waiting", say=f"Loading {resident.id}: this begins as soon as it is there.")
                 resident.await_weights(ours.stopped)
             work, name = LOOKS[what]
