@@ -9,7 +9,7 @@ TEMPLATE = '<div class="dd-numbers" tabindex="0" role="group" hidden><table></ta
 SHOW = """
 const box = element.querySelector('.dd-numbers'), table = box.querySelector('table');
 const node = (tag, text) => Object.assign(document.createElement(tag), {textContent: text});
-const name = (text) => Object.assign(node('th', text), {className: 'dd-row-name'});
+const name = (text) => Object.assign(node(text ? 'th' : 'td', text), {className: 'dd-row-name'});
 const row = (cells, tag) => {
   const line = document.createElement('tr');
   line.append(...cells.map((text, at) => (at ? node(tag, text) : name(text))));

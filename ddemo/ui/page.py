@@ -186,6 +186,7 @@ def theme() -> gr.themes.Base:
                 "checkbox_label_border_color": "var(--dd-line)",
             }.items()
         },
+        color_accent="var(--dd-accent)",
         block_shadow="none",
         button_primary_shadow="none",
         block_border_width="1px",

@@ -25,7 +25,7 @@ const row = ({name, cells}) => {
 };
 const group = ({title, said, rows}) => {
   const column = node('section', 'dd-noised-group');
-  column.append(node('h3', 'dd-noised-title', title), ...rows.map(row), node('p', 'dd-noised-said', said));
+  column.append(node('h2', 'dd-noised-title', title), ...rows.map(row), node('p', 'dd-noised-said', said));
   return column;
 };
 const show = () => box.replaceChildren(...(JSON.parse(props.value || '{}').groups || []).map(group));

@@ -51,7 +51,7 @@ function mountLanes(element, host) {
     setAttribute(page, 'role', 'listbox');
     setAttribute(page, 'aria-label', `Tokens of ${lane.label}`);
     setAttribute(page, 'dir', 'auto');
-    about.append(make('h4', 'ddn-label', lane.label), make('p', 'ddn-line', lane.about), facts, say);
+    about.append(make('h3', 'ddn-label', lane.label), make('p', 'ddn-line', lane.about), facts, say);
     text.append(page);
     item.append(about, text);
     page.dataset.lane = rows.length;

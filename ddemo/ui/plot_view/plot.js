@@ -73,6 +73,7 @@ function mountPlotView(element, host) {
     ui.plot.classList.toggle('ddp-away', !figure);
     setText(ui.say, waits && !drawn ? LOADING : say);
     setText(ui.title, figure ? shown.title || '' : '');
+    ui.title.hidden = !ui.title.textContent; // an empty heading is still one to a screen reader
     for (const name of ['png', 'svg', 'csv']) {
       ui[name].disabled = name === 'csv' ? !shown.csv : !figure;
       ui[name].hidden = name === 'csv' && Boolean(figure) && !shown.csv;
