@@ -5,7 +5,7 @@ import os
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-from ddemo.serve import main
+from ddemo.serve import run
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+from typing import NoReturn
 
 from ddemo.denoisers.loading import DEFAULT_CHECKPOINT, DEVICES, DTYPES
 from ddemo.errors import InputError
@@ -34,6 +35,22 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--judge", help="a causal language model that judges texts: a path, a Hub id or none")
     parse.add_argument("--share", action="store_true", help="a public link through Gradio's servers")
     return parse
+
+
+def run() -> NoReturn:
+    """`main` as a program: it ends at once, since a thread inside torch aborts a Python that winds itself up."""
+    status: str | int | None = 0
+    try:
+        main()
+    except SystemExit as ended:
+        status = ended.code
+    if isinstance(status, str):
+        print(status, file=sys.stderr)
+        status = 1
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status or 0)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -2,8 +2,8 @@
 
 import json
 import re
-import runpy
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -29,10 +29,9 @@ def plain_environment(monkeypatch):
         monkeypatch.setenv(name, "1" if name.startswith("HF") else "False")
 
 
-def test_help_names_every_option(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["app.py", "--help"])
+def test_help_names_every_option(capsys):
     with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(ROOT / "app.py"), run_name="__main__")
+        main(["--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert all(option in shown for option in OPTIONS)
@@ -100,6 +99,33 @@ def test_a_directory_that_is_no_checkpoint_is_one_sentence(files, sentence, tmp_
     said = ended.value.code
     assert said.startswith("app.py: ") and sentence in said and "\n" not in said
     assert str(tmp_path.parent) not in said
+
+
+def test_a_port_that_is_taken_is_one_sentence(tiny_directory):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "app.py", "--port", str(port), "--checkpoint", str(tiny_directory)]
+        ended = subprocess.run(
+            [*command, "--judge", "none"],
+            cwd=ROOT,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert f"app.py: 127.0.0.1:{port} cannot be listened on" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_page_is_launched_where_it_was_asked_to(tiny_directory, monkeypatch):
+    launched = []
+    monkeypatch.setattr(gr.Blocks, "launch", lambda demo, **how: launched.append(how))
+    where = "--host 127.0.0.2 --port 7999 --share"
+    main([*where.split(), "--judge", "none", "--device", "cpu", "--checkpoint", str(tiny_directory)])
+    (how,) = launched
+    assert (how["server_name"], how["server_port"], how["share"]) == ("127.0.0.2", 7999, True)
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +219,16 @@ def test_interrupt_ends_it(tiny_directory, tmp_path):
         time.sleep(1)  # it is ready a moment before it settles down to wait
         assert running.end(signal.SIGINT) == 0
         assert "Traceback" not in running.output
+
+
+def test_interrupt_ends_it_while_a_thread_is_inside_torch(tmp_path):
+    """Python's own winding up lets such a thread abort the process, most of the time."""
+    port = free_port()
+    command = [sys.executable, "app.py", "--port", str(port), "--checkpoint", "classics-mdm", "--judge", "none"]
+    with serving(command, port, tmp_path) as running:
+        client = Client(running.url, verbose=False)
+        runs = [client.submit("The king [MASK:200] daughter.", steps=200, api_name="/infill") for _ in range(3)]
+        while not all(run.outputs() for run in runs):
+            time.sleep(0.05)
+        assert running.end(signal.SIGINT) == 0
+        assert "Traceback" not in running.output and "terminate" not in running.output

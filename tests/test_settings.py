@@ -35,18 +35,18 @@ def test_another_sampler_has_its_own_knobs_and_what_all_have_in_common():
 
 
 @pytest.mark.parametrize(
-    "recommended",
+    "recommended, says",
     [
-        {"sampler": "nonsense"},
-        {"sampler": "ddpm"},
-        {"steps": -1},
-        {"steps": "many"},
-        {"sampler": ["p2"]},
-        {"what": 1},
+        ({"sampler": "nonsense"}, "^sampler must be one of"),
+        ({"sampler": "ddpm"}, "^sampler must be one for absorbing noise"),
+        ({"steps": -1}, "^steps must be a whole number"),
+        ({"steps": "many"}, "^steps must be a number"),
+        ({"sampler": ["p2"]}, "^sampler must be one of"),
+        ({"what": 1}, "no setting called 'what'"),
     ],
 )
-def test_what_cannot_be_is_not_recommended(recommended):
-    with pytest.raises(InputError):
+def test_what_cannot_be_is_not_recommended(recommended, says):
+    with pytest.raises(InputError, match=says):
         Usual.of("absorbing", recommended)
 
 

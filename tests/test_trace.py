@@ -354,6 +354,17 @@ def test_values_that_no_run_can_have(story, path, value):
     damaged(story, *path, value=value)
 
 
+@pytest.mark.parametrize("name", ["written", "positions", "tokens", "ids"])
+def test_a_number_out_of_range_in_an_array_of_the_right_length(story, name):
+    trace, _ = story
+    index, frame = next((at, frame) for at, frame in enumerate(trace.frames) if frame.fresh and len(frame.written))
+    places, words = len(trace.segments[0].canvas), int(trace.checkpoint["vocab_size"])
+    numbers = getattr(frame, name).copy()
+    for wrong in (-1, places if name in ("written", "positions") else words):
+        numbers.flat[-1] = wrong
+        assert "damaged" in damaged(story, "frames", index, name, value=array(np.int32, *numbers.ravel()))
+
+
 def test_a_token_that_is_not_spelt(story):
     data = json.loads(story[0].to_json())
     token = str(int(story[0].frames[0].ids[0, 0]))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import BrowserContext, Locator, Page, TimeoutError, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from ddemo.sampling import SAMPLERS
 
@@ -167,17 +167,9 @@ class Visitor:
         self.page.wait_for_function("() => window.begun", timeout=PATIENCE)  # what ended before is not this run
         self.wait_for_state(until)
 
-    def wait_for_state(self, *states: str, timeout: float = PATIENCE) -> None:
+    def wait_for_state(self, *states: str) -> None:
         wanted = ",".join(f'[data-dd=block][data-state="{state}"]' for state in states)
-        self.page.wait_for_selector(wanted, timeout=timeout)
-
-    def is_soon(self, *states: str) -> bool:
-        """Whether one of these states comes within a second."""
-        try:
-            self.wait_for_state(*states, timeout=1000)
-        except TimeoutError:
-            return False
-        return True
+        self.page.wait_for_selector(wanted, timeout=PATIENCE)
 
     def go_to(self, at: int) -> None:
         """With the slider."""

@@ -62,10 +62,17 @@ def test_a_stop_keeps_the_rungs_that_are_finished(tiny, answers):
     assert all(whole) and len(whole) < 2 and ladder.doing == ""
 
 
+def test_a_stop_after_a_rung_keeps_that_rung(tiny):
+    finished = []
+    for ladder in climb(tiny, [TEXT], {}, steps=(1, 2), seeds=1, stopped=lambda: bool(finished)):
+        finished.extend(ladder.rungs)
+    assert [rung.steps for rung in ladder.rungs] == [1] and ladder.doing == ""
+
+
 def test_what_has_no_ladder_says_so(tiny):
     with pytest.raises(InputError, match="has no ladder"):
         list(climb(tiny, [TEXT], {"sampler": "threshold"}))
     with pytest.raises(InputError, match="never draws"):
         list(climb(tiny, [TEXT], {"sampler": "plug-in"}))
-    with pytest.raises(InputError):
-        list(climb(tiny, ["nothing to fill"], {}, length=0))
+    with pytest.raises(InputError, match="There is nothing to fill"):
+        list(climb(tiny, ["no mask in here"], {}, length=0))

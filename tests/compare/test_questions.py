@@ -126,11 +126,18 @@ def test_a_number_of_lanes_out_of_range_is_refused(most):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"sampler": "nonsense"}, {"sampler": 3}, {"colour": 1}, {"seed": -1}, {"steps": "many"}]
+    "settings, says",
+    [
+        ({"sampler": "nonsense"}, "^sampler must be one of"),
+        ({"sampler": 3}, "^sampler must be one of"),
+        ({"colour": 1}, "no setting called 'colour'"),
+        ({"seed": -1}, "^seed must be a whole number"),
+        ({"steps": "many"}, "^steps must be a number"),
+    ],
 )
-def test_bad_settings_are_refused_for_every_question(settings):
+def test_bad_settings_are_refused_for_every_question(settings, says):
     for question in QUESTIONS.values():
-        with pytest.raises(InputError):
+        with pytest.raises(InputError, match=says):
             question.plans(settings, "absorbing")
 
 

@@ -147,11 +147,12 @@ def test_in_words_and_as_a_table(run):
 
 def test_what_has_no_path_is_one_sentence(tiny, run):
     other = runs.begin(tiny, TEXT, 0, SamplerConfig(steps=2))
-    for make in (
-        lambda: paths.path_of(other, 3),
-        lambda: paths.path_of(run, 0),
-        lambda: paths.path_of(run, free_of(run)[0], 99),
-        lambda: paths.path_figure(run.cut_at(0), free_of(run)[:1]),
+    first = free_of(run)[0]
+    for make, says in (
+        (lambda: paths.path_of(other, 3), "Only runs under Gaussian noise"),
+        (lambda: paths.path_of(run, 0), "No latent moved at token 1:"),
+        (lambda: paths.path_of(run, first, 99), "has steps 0 to 8"),
+        (lambda: paths.path_figure(run.cut_at(0), [first]), f"No latent moved at token {first + 1}:"),
     ):
-        with pytest.raises(InputError):
+        with pytest.raises(InputError, match=says):
             make()

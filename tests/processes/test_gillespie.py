@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ddemo.processes import LINEAR, rates
+from ddemo.processes import rates
 from ddemo.processes.curves import CURVES
 from ddemo.processes.gillespie import Path, in_time, share_error, shares, simulate
 from tests.processes.test_chains import random_matrices
@@ -95,4 +95,3 @@ def test_bad_input_is_refused():
             simulate(0, rates.uniform_rates(4), until, generator())
     with pytest.raises(ValueError, match="start must be 0 to 3, not 4"):
         simulate(4, rates.uniform_rates(4), 1.0, generator())
-    assert LINEAR.time_at(math.exp(-math.inf)) == 1.0

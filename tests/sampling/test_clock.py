@@ -26,7 +26,7 @@ def paced(how: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name, process", SAMPLED)
-def test_a_fresh_clock_runs_from_1_for_all_its_steps(make_fake, name, process):
+def test_a_fresh_clock_runs_from_1_for_all_its_steps(name, process):
     canvas, sampler = noised(random_canvas(20, 3), process), SAMPLERS[name]
     clock = fresh_clock(canvas, SamplerConfig(name, steps=7), MASK)
     masks = len(canvas.masks(MASK))

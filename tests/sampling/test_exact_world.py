@@ -148,11 +148,16 @@ TIMED = {
     "remdm-rescale": ("remdm-rescale", {"eta": 0.02}, 0.015),
     "remdm-loop": ("remdm-loop", LOOP, 0.015),
 }
-EVERY_TIMED = pytest.mark.parametrize("sampler, knobs, near", TIMED.values(), ids=list(TIMED))
 
 
-@EVERY_TIMED
-def test_few_steps_have_the_published_law_parallel_error_included(sampler, knobs, near):
+def every(cases: dict[str, tuple], *names: str):
+    """Runs a test for every case, with the first of its values under these names."""
+    values = [case[: len(names)] for case in cases.values()]
+    return pytest.mark.parametrize(names, values, ids=list(cases))
+
+
+@every(TIMED, "sampler", "knobs")
+def test_few_steps_have_the_published_law_parallel_error_included(sampler, knobs):
     """Against the law multiplied out from the formulas of the source, which is measurably not the world's."""
     law = law_of_masks(WORLD, sampler, 4, **knobs)
     seen = counts_in_one_lane(WORLD, COPIES, sampler=sampler, steps=4, seed=1, **knobs)
@@ -160,7 +165,7 @@ def test_few_steps_have_the_published_law_parallel_error_included(sampler, knobs
     assert chance_of(seen, WORLD.joint) < RARE and distance(law, WORLD.joint) > 0.05
 
 
-@EVERY_TIMED
+@every(TIMED, "sampler", "knobs", "near")
 def test_many_steps_reproduce_the_joint(sampler, knobs, near):
     """Their law is all but the world's, and the draws have it; so they seem drawn from the world as well."""
     laws = [law_of_masks(WORLD, sampler, steps, **knobs) for steps in (4, 16, 64)]
@@ -191,7 +196,6 @@ WORDS = {
     "flow": ("flow", {"schedule": "cosine"}, 0.015),
     "flow, corrected": ("flow", {"schedule": "cosine", "corrector": 0.5}, 0.02),
 }
-EVERY_UNIFORM = pytest.mark.parametrize("sampler, knobs, near", WORDS.values(), ids=list(WORDS))
 
 
 def knows(sampler: str) -> str:
@@ -199,15 +203,15 @@ def knows(sampler: str) -> str:
     return "leave-one-out" if sampler == "uniform-joint" else "posterior"
 
 
-@EVERY_UNIFORM
-def test_few_steps_of_words_have_the_published_law(sampler, knobs, near):
+@every(WORDS, "sampler", "knobs")
+def test_few_steps_of_words_have_the_published_law(sampler, knobs):
     law = law_of_words(WORLD, sampler, 4, **knobs)
     seen = counts_in_one_lane(WORLD, COPIES, "uniform", knows(sampler), sampler=sampler, steps=4, seed=1, **knobs)
     assert chance_of(seen, law) > RARE
     assert chance_of(seen, WORLD.joint) < RARE and distance(law, WORLD.joint) > 0.05
 
 
-@EVERY_UNIFORM
+@every(WORDS, "sampler", "knobs", "near")
 def test_many_steps_of_words_reproduce_the_joint(sampler, knobs, near):
     """As for masks."""
     laws = [law_of_words(WORLD, sampler, steps, **knobs) for steps in (4, 16, 64)]

@@ -316,12 +316,10 @@ def test_without_eta_a_token_stands_even_where_the_model_is_certain_of_the_masks
     assert remasked(turn, move) == [] and (move.after == MASK).sum() == 2
 
 
-@pytest.mark.parametrize("steps, pace", [(5, [1, 2, 1, 2, 1]), (7, [1] * 7), (3, [3, 2, 2])])
+@pytest.mark.parametrize("steps, pace", [(5, [2, 1, 2, 1, 1]), (7, [1] * 7), (3, [3, 2, 2])])
 def test_path_planning_keeps_an_even_pace(steps, pace, fake):
     """floor(7 (1 - i / steps)) stay masked after step i."""
-    stays = [7 * (steps - i) // steps for i in range(steps + 1)]
-    assert [a - b for a, b in itertools.pairwise(stays)] == fill_counts(fake, 7, sampler="p2", steps=steps, eta=0.0)
-    assert sum(pace) == 7 and max(pace) == max(a - b for a, b in itertools.pairwise(stays))
+    assert fill_counts(fake, 7, sampler="p2", steps=steps, eta=0.0) == pace
 
 
 def test_one_row_and_one_step():

@@ -14,9 +14,11 @@ pytest.importorskip("matplotlib", reason="training needs requirements-train.txt"
 
 from ddemo.denoisers import load_checkpoint
 from ddemo.training import convert, loop
+from ddemo.training import run as running
 from ddemo.training.__main__ import main
 from ddemo.training.config import TrainingConfig
 from ddemo.training.loop import train
+from ddemo.training.preparation import prepare
 from ddemo.training.run import Run
 
 TINY = {
@@ -138,6 +140,30 @@ def test_steps_draw_different_windows_and_train(straight):
     )
 
 
+def test_the_gradients_of_a_step_are_clipped(corpus, tmp_path):
+    config = TrainingConfig(data=corpus, out=tmp_path, steps=1, **TINY | {"clip": 1e-3})
+    run = Run(config, prepare(config))
+    assert run.step()["grad_norm"] > 0.01  # before
+    left = torch.cat([weight.grad.flatten() for weight in run.model.parameters()])
+    assert left.norm().item() == pytest.approx(1e-3, rel=0.01)
+
+
+@pytest.mark.parametrize(("weights", "drawn"), [((0.0, 1.0), {16}), ((1.0, 0.0), {8}), ((0.5, 0.5), {8, 16})])
+def test_lengths_are_drawn_by_their_weights(corpus, tmp_path, monkeypatch, weights, drawn):
+    seen, sample = [], running.sample_windows
+
+    def note(data, rows, length, *rest):
+        seen.append(length)
+        return sample(data, rows, length, *rest)
+
+    monkeypatch.setattr(running, "sample_windows", note)
+    config = TrainingConfig(data=corpus, out=tmp_path, steps=12, **TINY | {"length_weights": weights})
+    run = Run(config, prepare(config))
+    for _ in range(config.steps):
+        run.step()
+    assert set(seen) == drawn and len(seen) == config.steps
+
+
 def test_the_checkpoint_is_one_that_the_page_loads(straight):
     checkpoint = load_checkpoint(str(straight / "checkpoint"), device="cpu")
     assert checkpoint.denoiser.max_length == 16  # the longest window it was trained on
@@ -175,6 +201,31 @@ def test_minutes_end_a_run_with_its_rate_brought_down(corpus, tmp_path, monkeypa
     assert max(rates) == 1e-3
     assert rates[-1] <= 0.25 * max(rates)
     assert 60 <= records[-1]["seconds"] < 75
+
+
+def test_a_run_is_saved_every_few_minutes_and_at_its_end(corpus, tmp_path, monkeypatch):
+    minutes = itertools.count()  # a clock that moves on whenever it is read
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: 60.0 * next(minutes)))
+    saved, save = [], Run.save_state
+
+    def note(run, name="state.pt"):
+        saved.append((run.progress.step, name))
+        save(run, name)
+
+    monkeypatch.setattr(Run, "save_state", note)
+    train(TrainingConfig(data=corpus, out=tmp_path, steps=5, **TINY | {"save_minutes": 3.0, "decay": 0.0}))
+    assert [step for step, name in saved if name == "state.pt"] == [2, 4, 5]  # two minutes a step
+    assert state(tmp_path)["progress"]["step"] == 5
+
+
+def test_a_second_signal_ends_at_once():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), loop.interruptible() as seen:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert seen == [signal.SIGTERM]
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert seen == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_existing_run_is_not_overwritten(straight, corpus, capsys):

@@ -8,7 +8,7 @@ from transformers import BertConfig, BertModel, BertTokenizer
 
 from ddemo.processes import gaussian
 from ddemo.training.model import MINILM_PACKAGE, Shape, initial_model, latent_logits, latent_model, noised_logits
-from ddemo.training.optimizers import make_optimizers, rate_factor
+from ddemo.training.optimizers import OPTIMIZERS, make_optimizers, rate_factor
 from ddemo.training.tokenizer import MASK, save_tokenizer, train_tokenizer
 from tests.training.conftest import make_text
 
@@ -175,6 +175,15 @@ def test_every_weight_has_one_optimizer_and_muon_has_the_layers_matrices(tokeniz
     assert groups[1] == {id(p) for n, p in model.named_parameters() if ".layer." in n and p.ndim == 2}
     (only,) = make_optimizers(model, "adamw", 1e-3, 0.01)
     assert sum(len(group["params"]) for group in only.param_groups) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_weights_decay_and_vectors_do_not(tokenizer, kind):
+    model = initial_model("none", tokenizer, SHAPE, seeded())
+    groups = [group for optimizer in make_optimizers(model, kind, 1e-3, 0.25) for group in optimizer.param_groups]
+    decays = [(weight.ndim, group["weight_decay"]) for group in groups for weight in group["params"]]
+    assert {ndim for ndim, _ in decays} == {1, 2}
+    assert all(decay == (0.25 if ndim >= 2 else 0.0) for ndim, decay in decays)
 
 
 def test_the_rate_warms_up_holds_and_comes_down():

@@ -13,7 +13,7 @@ from ddemo.compare import QUESTIONS, questions_for
 from ddemo.compare import lanes as lanes_module
 from ddemo.denoisers import Checkpoint, load_checkpoint
 from ddemo.errors import InputError
-from ddemo.sampling import loop
+from ddemo.sampling import loop, read_text
 from ddemo.ui import compare as compare_module
 from ddemo.ui import ladder as ladder_module
 from ddemo.ui.chosen import kind_of
@@ -271,7 +271,8 @@ def test_something_unforeseen_is_a_sentence_and_is_not_told_on(tab, monkeypatch)
 def test_the_cost_is_said_before_and_what_fits_is_offered(tab, monkeypatch):
     told = tab.cost()
     assert told["kind"] == "note"
-    assert told["text"].startswith("3 lanes of 14 tokens") or "3 lanes of" in told["text"]
+    length = len(read_text(TEXT, 0, tab.resident.get().codec, 64))
+    assert told["text"].startswith(f"3 lanes of {length} tokens, ")
     assert "at most 32 turns together" in told["text"] and "MB" in told["text"]
     monkeypatch.setattr(lanes_module, "free_memory", lambda device: 2_000_000)
     seen = tab.compare(lanes=16)

@@ -99,7 +99,7 @@ def test_every_sampler_of_uniform_noise_runs_on_a_page_of_its_own(sampler):
     page = Page(HeldCheckpoint(load_checkpoint("exact-world-uniform")))
     shown = page.denoise("The queen [MASK:3].", 0, sampler=sampler, steps=6)
     assert shown.run.end["state"] == "finished" and shown.run.head["noise"] == "uniform"
-    assert (shown.run.text().startswith("The queen ") and shown.run.text().endswith(" king.")) or sampler
+    assert shown.run.text().startswith("The queen ") and shown.run.text().endswith(".")
     mask = shown.run.head["mask"]
     assert all(mask not in stop.tokens for stop in shown.run.stops), "it begins with words"
     assert all(set(stop.look) == {2, 3, 4} for stop in shown.run.steps)

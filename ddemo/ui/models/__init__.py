@@ -34,7 +34,7 @@ def source(name: str) -> str:
 class ModelsView(gr.HTML):
     """The table and the panel of one checkpoint; its value is one message (`ddemo.ui.models.desk.say`) at a time.
 
-    Events, each with its data in `gr.EventData`: `look`, `check`, `fetch` and `load` {name, dtype, length, lanes,
+    Events, each with its data in `gr.EventData`: `look`, `check`, `fetch` and `bring` {name, dtype, length, lanes,
     force}, `leave` and `use` {name}. Its style sheet is `source("models.css")`, which needs the palette of the token
     canvas.
 
@@ -83,5 +83,5 @@ def models_tab(shelf: Shelf, header: Header, tabs: gr.Tabs, tab: gr.Tab, denoisi
     hub = {"concurrency_id": "hub", "concurrency_limit": AT_ONCE}
     view.check(desk.check, errand, view, **long, **hub)
     view.fetch(desk.fetch, errand, view, **long, **hub)
-    view.load(desk.load, errand, [view, header.picker], concurrency_id="load", concurrency_limit=AT_ONCE, **long)
+    view.bring(desk.load, errand, [view, header.picker], concurrency_id="load", concurrency_limit=AT_ONCE, **long)
     return desk

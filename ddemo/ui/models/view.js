@@ -1,7 +1,7 @@
 /* The Models tab: a table of checkpoints, and the panel of the one that is open under its row.
  *
  * mountModels(element, host): `element` contains models.html. host = {
- *   trigger(name, data)   tells Python: "look", "check", "fetch", "load" {name, dtype, length, lanes, force}, "leave",
+ *   trigger(name, data)   tells Python: "look", "check", "fetch", "bring" {name, dtype, length, lanes, force}, "leave",
  *                         "use" {name}
  *   value, watch(fn)      the message on show, and those that follow (JSON, see model.js)
  *   public                whether it only shows
@@ -14,6 +14,7 @@ function mountModels(element, host) {
 
   const ESTIMATE_WAIT_MS = 300;
   const NAMES = {check: 'check', fetch: 'fetch', load: 'load', use: 'use-it', leave: 'leave'};
+  const EVENTS = {load: 'bring'}; // Gradio keeps "load" for itself: whatever hears it is called when a page opens
   const CELLS = [['parameters', 'Parameters', 'ddm-number'], ['bytes', 'Size', 'ddm-number'],
     ['context', 'Context', 'ddm-number'], ['licence', 'Licence', 'ddm-licence'], ['where', 'Where', 'ddm-where']];
   const ui = {};
@@ -281,7 +282,7 @@ function mountModels(element, host) {
     const name = state.open;
     if (name === null) return;
     const use = {dtype: ui.dtype.value, length: number(ui.length), lanes: number(ui.lanes)};
-    host.trigger(what, {name, force: ui.force.checked, ...use});
+    host.trigger(EVENTS[what] || what, {name, force: ui.force.checked, ...use});
   }
 
   const FIRST = {check: 'Asking the Hub …', fetch: 'Beginning …', load: 'Beginning to load …'};

@@ -8,8 +8,6 @@ from ddemo.processes import scores
 from ddemo.ui.lab.posterior import PROCESSES
 from ddemo.ui.lab.scores import ANALYTIC, EULER, EXACT, SMOOTH, VIEW, state_of
 
-LAW = "0.5 0.3 0.15 0.05 0"
-
 
 def state(**settings):
     return state_of({setting.name: setting.default for setting in VIEW.settings} | settings)
